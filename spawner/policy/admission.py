@@ -1,0 +1,113 @@
+"""Whether a request is granted, and what the server then gets."""
+
+from collections.abc import Sequence
+
+from .limits import Origin, why
+from .model import DIMENSIONS, Deny, Grant, IfBusy, LimitRules, Limits, Person, Profile, SpawnRequest
+
+
+def may_use(profile: Profile, person: Person) -> bool:
+    """Tell whether a profile is open to a person; admins may use every profile."""
+    if person.admin or not (profile.users or profile.groups):
+        return True
+    return person.name in profile.users or bool(profile.groups & person.groups)
+
+
+def profiles_for(profiles: Sequence[Profile], person: Person) -> list[Profile]:
+    """List the profiles a person may use, in the settings' order."""
+    return [profile for profile in profiles if may_use(profile, person)]
+
+
+def admit(
+    request: SpawnRequest,
+    person: Person,
+    profiles: Sequence[Profile],
+    rules: LimitRules,
+    gpus_managed: int,
+) -> Grant | Deny:
+    """Decide on a request.
+
+    A profile that asks for more than the person's limit is refused rather than cut down: whoever chooses 16 GiB
+    and gets 8 finds out when the training dies.
+
+    Parameters
+    ----------
+    gpus_managed
+        GPUs this hub hands out at all, free or not.
+
+    Returns
+    -------
+    Grant or Deny
+        ``Deny`` codes: ``unknown_profile`` (a profile that does not exist and one that this person may not use
+        look alike, so that nothing leaks), ``over_limit``, ``no_gpus``.
+    """
+    usable = profiles_for(profiles, person)
+    profile = next((profile for profile in usable if profile.slug == request.profile), None)
+    if profile is None:
+        offered = ", ".join(profile.slug for profile in usable) or "none; ask an admin"
+        return Deny(
+            "unknown_profile", f"There is no profile {request.profile!r} for you. Yours are: {offered}."
+        )
+    explained = why(rules, person)
+    size = _size(profile, explained)
+    gpus = request.gpus if request.gpus is not None else size.gpus
+    over = [_excess(dimension, size, explained) for dimension in DIMENSIONS if dimension != "gpus"]
+    reasons = [reason for reason in over if reason]
+    if reasons:
+        return Deny("over_limit", f"Profile {profile.slug} is too large for you: {'; '.join(reasons)}.")
+    note = ""
+    if gpus > gpus_managed:
+        if request.if_busy is not IfBusy.CPU:
+            return Deny(
+                "no_gpus",
+                f"{gpus} GPU{'s' if gpus > 1 else ''} asked for, and this hub hands out "
+                f"{gpus_managed or 'none'}. Choose a profile without GPUs, or ask an admin.",
+            )
+        note = f"Started without GPUs: {gpus} asked for, and this hub hands out {gpus_managed or 'none'}."
+        gpus = 0
+    if gpus > explained["gpus"].value:
+        origin = explained["gpus"]
+        return Deny(
+            "over_limit", f"{gpus} GPUs asked for; your limit is {origin.value} (from: {origin.source})."
+        )
+    return Grant(
+        profile,
+        Limits(size.cpu, size.memory, size.processes, size.shm, size.open_files, gpus),
+        note,
+    )
+
+
+def _size(profile: Profile, explained: dict[str, Origin]) -> Limits:
+    """Complete a profile's size with the person's limits; /dev/shm never exceeds the memory it counts in."""
+    said = {
+        dimension: explained[dimension].value if value is None else value
+        for dimension in DIMENSIONS
+        if (value := getattr(profile.size, dimension)) is not None or dimension != "gpus"
+    }
+    if profile.size.shm is None:
+        said["shm"] = min(said["shm"], said["memory"] // 2)
+    return Limits(**{"gpus": 0, **said})  # type: ignore[arg-type]
+
+
+def _excess(dimension: str, size: Limits, explained: dict[str, Origin]) -> str:
+    wanted, origin = getattr(size, dimension), explained[dimension]
+    if wanted <= origin.value:
+        return ""
+    label = dimension.replace("_", " ")
+    return f"{label} {_amount(dimension, wanted)}, your limit is {_amount(dimension, origin.value)} (from: {origin.source})"
+
+
+def _amount(dimension: str, value: float) -> str:
+    if dimension in {"memory", "shm"}:
+        return format_bytes(int(value))
+    return f"{value:g}"
+
+
+def format_bytes(count: int) -> str:
+    """Write a number of bytes for people, in binary units: ``1536`` as ``1.5 KiB``."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.3g} {unit}" if amount < 1000 else f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.3g} TiB"

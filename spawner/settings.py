@@ -1,0 +1,293 @@
+"""The whole deployment's settings, one schema: ``berth.yaml`` and the environment.
+
+Traits of the spawner, ``berth settings`` and the reference page are derived from the models here.
+"""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .policy.model import LimitRule, LimitRules, Limits, Profile
+from .signin import SignIn
+from .units import Bytes
+
+DEFAULT_IMAGE = "berth/tensorflow:2.9.3-cpu"
+
+_Cpu = Annotated[float, Field(gt=0, le=4096)]
+_Memory = Annotated[Bytes, Field(ge=64 << 20)]
+_Shm = Annotated[Bytes, Field(ge=1 << 20)]
+_Count = Annotated[int, Field(gt=0)]
+_Gpus = Annotated[int, Field(ge=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SizeSettings(_Section):
+    """Part of a size; what is left out is decided elsewhere."""
+
+    cpu: _Cpu | None = Field(None, description="Cores, as CPU time per second; fractions are allowed.")
+    memory: _Memory | None = Field(None, description="Memory; swap adds nothing to it.")
+    processes: _Count | None = Field(None, description="Processes and threads.")
+    shm: _Shm | None = Field(None, description="Size of /dev/shm, which counts in the memory.")
+    open_files: _Count | None = Field(None, description="Open files per process.")
+    gpus: _Gpus | None = Field(None, description="GPUs at once.")
+
+    def rule(self) -> LimitRule:
+        return LimitRule(
+            **{dimension: getattr(self, dimension) for dimension in LimitRule.__dataclass_fields__}
+        )
+
+
+class ProfileSettings(SizeSettings):
+    """A kind of server that users choose."""
+
+    slug: str = Field(
+        pattern=r"^[a-z0-9](-?[a-z0-9]+)*$", max_length=40, description="Name in the API: a-z, 0-9, hyphens."
+    )
+    name: str = Field(min_length=1, description="Name on the card.")
+    description: str = Field("", description="One or two sentences on the card.")
+    image: str = Field("", description="Image of its servers; empty takes `image`.")
+    users: frozenset[str] = Field(
+        frozenset(), description="Users who may choose it; with no users and no groups, everyone."
+    )
+    groups: frozenset[str] = Field(frozenset(), description="Groups whose members may choose it.")
+
+    def profile(self) -> Profile:
+        return Profile(
+            self.slug, self.name, self.description, self.rule(), self.image, self.users, self.groups
+        )
+
+
+class DefaultLimits(_Section):
+    """The most that one server may have, for whom no group and no own rule says otherwise."""
+
+    cpu: _Cpu = Field(4, description="Cores.")
+    memory: _Memory = Field(16 << 30, description="Memory.")
+    processes: _Count = Field(4096, description="Processes and threads.")
+    shm: _Shm = Field(4 << 30, description="Size of /dev/shm.")
+    open_files: _Count = Field(65536, description="Open files per process.")
+    gpus: _Gpus = Field(1, description="GPUs at once.")
+
+
+class LimitSettings(_Section):
+    default: DefaultLimits = Field(default_factory=DefaultLimits, description="Everyone's limits.")
+    groups: dict[str, SizeSettings] = Field(
+        default_factory=dict,
+        description="Limits per group; of several groups the most generous value counts.",
+    )
+    users: dict[str, SizeSettings] = Field(
+        default_factory=dict, description="Limits per user; they override the groups'."
+    )
+
+    def rules(self) -> LimitRules:
+        return LimitRules(
+            Limits(**self.default.model_dump()),
+            {name: size.rule() for name, size in self.groups.items()},
+            {name: size.rule() for name, size in self.users.items()},
+        )
+
+
+def _network(text: str) -> str:
+    """Accept an IPv4 network as text."""
+    return str(ipaddress.IPv4Network(text))
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+
+class NetworkSettings(_Section):
+    subnet: Network | None = Field(
+        None,
+        description="IPv4 subnet of the users' containers; left out, a free /20 is looked for.",
+        examples=["10.213.0.0/20"],
+    )
+    firewall: Literal["managed", "external"] = Field(
+        "managed",
+        description="`managed`: the hub sets the host's iptables rules and checks them before every start "
+        "(needs root). "
+        "`external`: you set the rules that `berth firewall` prints; the hub does not look.",
+    )
+    blocked: tuple[Network, ...] = Field(
+        ("169.254.0.0/16",),
+        description="Destinations that containers cannot reach; the default holds cloud metadata services.",
+    )
+
+
+class MountSettings(_Section):
+    source: str = Field(min_length=1, description="Absolute path on the host, or a Docker volume's name.")
+    target: str = Field(pattern=r"^/", description="Absolute path in the container.")
+    read_only: bool = Field(True, description="Whether users can only read.")
+
+    @field_validator("target")
+    @classmethod
+    def _not_reserved(cls, target: str) -> str:
+        reserved = {"/", "/home", "/home/jovyan", "/srv/shared", "/opt", "/proc", "/sys", "/dev", "/etc"}
+        if target.rstrip("/") in reserved or target == "/":
+            raise ValueError("a path that the container does not need for itself")
+        if ".." in Path(target).parts:
+            raise ValueError("a path without ..")
+        return target
+
+    @field_validator("source")
+    @classmethod
+    def _no_engine_socket(cls, source: str) -> str:
+        # Whoever holds the engine's socket is root on the host.
+        if Path(source).name in {"docker.sock", "containerd.sock"}:
+            raise ValueError("anything but the engine's socket")
+        return source
+
+
+class SpawnerSettings(BaseModel):
+    """What `spawner.backends.docker.TensorFlowSpawner` needs; each field is one of its traits too."""
+
+    profiles: tuple[ProfileSettings, ...] = Field(
+        (
+            ProfileSettings(
+                slug="cpu",
+                name="CPU",
+                description="For notebooks, data preparation and small models.",
+                cpu=1,
+                memory=2 << 30,
+                gpus=0,
+            ),
+            ProfileSettings(
+                slug="gpu",
+                name="GPU",
+                description="For training. One GPU, or as many as your quota allows.",
+                cpu=2,
+                memory=6 << 30,
+                gpus=1,
+            ),
+        ),
+        min_length=1,
+        description="Kinds of servers to choose from, as cards on the form; the first is the default.",
+    )
+    limits: LimitSettings = Field(
+        default_factory=LimitSettings, description="The most that one server may have, by user and group."
+    )
+    image: str = Field(
+        DEFAULT_IMAGE, min_length=1, description="Image of users' servers, where the profile names none."
+    )
+    pull: Literal["missing", "always", "never"] = Field(
+        "missing", description="When a server's image is pulled from its registry."
+    )
+    network: NetworkSettings = Field(
+        default_factory=NetworkSettings, description="What users' containers can reach."
+    )
+    shared_dir: Path | None = Field(
+        None, description="Host directory that every user sees, read-only, at /srv/shared."
+    )
+    mounts: tuple[MountSettings, ...] = Field((), description="Further mounts in every user's container.")
+    certificates: tuple[Path, ...] = Field(
+        (),
+        description="PEM files of extra certificate authorities, for image builds and users' containers; "
+        "they are trusted beside the usual ones.",
+    )
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="Further environment variables of users' servers."
+    )
+    start_timeout: int = Field(300, gt=0, description="Seconds a start may take, image pull included.")
+    stop_grace: int = Field(
+        10, ge=0, description="Seconds a server gets to end by itself before it is killed."
+    )
+
+    @field_validator("profiles")
+    @classmethod
+    def _slugs_differ(cls, profiles: tuple[ProfileSettings, ...]) -> tuple[ProfileSettings, ...]:
+        slugs = [profile.slug for profile in profiles]
+        twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
+        if twice:
+            raise ValueError(f"one profile per slug; {', '.join(twice)} appears twice")
+        return profiles
+
+    @field_validator("environment")
+    @classmethod
+    def _names_are_free(cls, environment: dict[str, str]) -> dict[str, str]:
+        for name in environment:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"names of environment variables, not {name!r}")
+            if name.startswith(("JUPYTERHUB_", "NVIDIA_VISIBLE_DEVICES")):
+                raise ValueError(f"anything but {name}, which the hub sets")
+        return environment
+
+
+class Settings(SpawnerSettings, BaseSettings):
+    """A deployment's settings. Read them with `spawner.settings_file.load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BERTH_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+    )
+
+    bind_address: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. The demo sign-in allows none but this machine's own.",
+    )
+    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+(/.*)?$",
+        description="Address at which people reach the hub, where a reverse proxy stands before it.",
+        examples=["https://berth.example.org"],
+    )
+    state_dir: Path = Field(
+        Path(".berth"), description="Directory of all state but homes: database, secrets, logs."
+    )
+    api_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Registers a service `automation` with an admin's scopes, for scripts.",
+    )
+    sign_in: SignIn = Field(default_factory=SignIn, description="How people sign in.")
+    pip_index_url: str | None = Field(
+        None, description="Python package index for image builds, where the usual one cannot be reached."
+    )
+    debian_mirror: str | None = Field(
+        None, description="Debian mirror for image builds, where the usual one cannot be reached."
+    )
+    keep_certificates: bool = Field(
+        False, description="Whether images that are built here keep the extra certificate authorities."
+    )
+
+    @field_validator("bind_address")
+    @classmethod
+    def _is_address(cls, address: str) -> str:
+        ipaddress.ip_address(address)
+        return address
+
+    @model_validator(mode="after")
+    def _demo_stays_here(self) -> Self:
+        if self.sign_in.method == "demo" and not ipaddress.ip_address(self.bind_address).is_loopback:
+            raise ValueError(
+                "bind_address must be 127.0.0.1 with the demo sign-in, whose one password all users share; "
+                "set sign_in.method to listen on another address"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment override what is passed in, which `load_settings` read from the file."""
+        return env_settings, init_settings
