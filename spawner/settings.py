@@ -47,9 +47,7 @@ class SizeSettings(_Section):
     gpus: _Gpus | None = Field(None, description="GPUs at once.")
 
     def rule(self) -> LimitRule:
-        return LimitRule(
-            **{dimension: getattr(self, dimension) for dimension in LimitRule.__dataclass_fields__}
-        )
+        return LimitRule(**{dimension: getattr(self, dimension) for dimension in LimitRule.__dataclass_fields__})
 
 
 class ProfileSettings(SizeSettings):
@@ -67,9 +65,7 @@ class ProfileSettings(SizeSettings):
     groups: frozenset[str] = Field(frozenset(), description="Groups whose members may choose it.")
 
     def profile(self) -> Profile:
-        return Profile(
-            self.slug, self.name, self.description, self.rule(), self.image, self.users, self.groups
-        )
+        return Profile(self.slug, self.name, self.description, self.rule(), self.image, self.users, self.groups)
 
 
 class DefaultLimits(_Section):
@@ -185,12 +181,8 @@ class SpawnerSettings(BaseModel):
     pull: Literal["missing", "always", "never"] = Field(
         "missing", description="When a server's image is pulled from its registry."
     )
-    network: NetworkSettings = Field(
-        default_factory=NetworkSettings, description="What users' containers can reach."
-    )
-    shared_dir: Path | None = Field(
-        None, description="Host directory that every user sees, read-only, at /srv/shared."
-    )
+    network: NetworkSettings = Field(default_factory=NetworkSettings, description="What users' containers can reach.")
+    shared_dir: Path | None = Field(None, description="Host directory that every user sees, read-only, at /srv/shared.")
     mounts: tuple[MountSettings, ...] = Field((), description="Further mounts in every user's container.")
     certificates: tuple[Path, ...] = Field(
         (),
@@ -201,9 +193,7 @@ class SpawnerSettings(BaseModel):
         default_factory=dict, description="Further environment variables of users' servers."
     )
     start_timeout: int = Field(300, gt=0, description="Seconds a start may take, image pull included.")
-    stop_grace: int = Field(
-        10, ge=0, description="Seconds a server gets to end by itself before it is killed."
-    )
+    stop_grace: int = Field(10, ge=0, description="Seconds a server gets to end by itself before it is killed.")
 
     @field_validator("profiles")
     @classmethod
@@ -246,9 +236,7 @@ class Settings(SpawnerSettings, BaseSettings):
         description="Address at which people reach the hub, where a reverse proxy stands before it.",
         examples=["https://berth.example.org"],
     )
-    state_dir: Path = Field(
-        Path(".berth"), description="Directory of all state but homes: database, secrets, logs."
-    )
+    state_dir: Path = Field(Path(".berth"), description="Directory of all state but homes: database, secrets, logs.")
     api_token: SecretStr | None = Field(
         None,
         min_length=16,

@@ -98,9 +98,7 @@ def _read(path: Path) -> dict[str, Any]:
     unknown = sorted(set(values) - set(Settings.model_fields))
     if unknown:
         known = ", ".join(sorted(Settings.model_fields))
-        raise SettingsInvalid(
-            "\n".join(f"{path}: {key}: no such key; there are: {known}." for key in unknown)
-        )
+        raise SettingsInvalid("\n".join(f"{path}: {key}: no such key; there are: {known}." for key in unknown))
     return values
 
 

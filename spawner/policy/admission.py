@@ -45,9 +45,7 @@ def admit(
     profile = next((profile for profile in usable if profile.slug == request.profile), None)
     if profile is None:
         offered = ", ".join(profile.slug for profile in usable) or "none; ask an admin"
-        return Deny(
-            "unknown_profile", f"There is no profile {request.profile!r} for you. Yours are: {offered}."
-        )
+        return Deny("unknown_profile", f"There is no profile {request.profile!r} for you. Yours are: {offered}.")
     explained = why(rules, person)
     size = _size(profile, explained)
     gpus = request.gpus if request.gpus is not None else size.gpus
@@ -67,9 +65,7 @@ def admit(
         gpus = 0
     if gpus > explained["gpus"].value:
         origin = explained["gpus"]
-        return Deny(
-            "over_limit", f"{gpus} GPUs asked for; your limit is {origin.value} (from: {origin.source})."
-        )
+        return Deny("over_limit", f"{gpus} GPUs asked for; your limit is {origin.value} (from: {origin.source}).")
     return Grant(
         profile,
         Limits(size.cpu, size.memory, size.processes, size.shm, size.open_files, gpus),
@@ -94,7 +90,8 @@ def _excess(dimension: str, size: Limits, explained: dict[str, Origin]) -> str:
     if wanted <= origin.value:
         return ""
     label = dimension.replace("_", " ")
-    return f"{label} {_amount(dimension, wanted)}, your limit is {_amount(dimension, origin.value)} (from: {origin.source})"
+    limit = _amount(dimension, origin.value)
+    return f"{label} {_amount(dimension, wanted)}, your limit is {limit} (from: {origin.source})"
 
 
 def _amount(dimension: str, value: float) -> str:

@@ -1,0 +1,124 @@
+"""The hub: reads the settings; authenticator, spawner, services, roles.
+
+Started by ``berth up``; by hand: ``jupyterhub -f jupyterhub_config.py`` in this directory.
+"""
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+from tornado.web import StaticFileHandler
+
+from spawner.backends.docker import TensorFlowSpawner
+from spawner.engine.certificates import write_bundle
+from spawner.engine.client import shared_engine
+from spawner.engine.network import Firewall, ensure_firewall, ensure_network
+from spawner.pages import STATIC, TEMPLATES
+from spawner.settings import SpawnerSettings
+from spawner.settings_file import load_settings
+from spawner.signin import authenticator_config, endpoints
+from spawner.state import StateDirectory
+
+HUB_PORT = 8081
+
+root = Path(__file__).parent
+settings = load_settings(root)
+state = StateDirectory(settings.state_dir)
+state.create()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+# --- addresses: people come through the proxy, containers reach the hub's API at their network's gateway ---------
+
+engine = shared_engine()
+network = ensure_network(engine.connect(), state.hub_id, settings.network.subnet)
+if settings.network.firewall == "managed":
+    ensure_firewall(Firewall(state.hub_id, network.bridge, network.gateway, HUB_PORT, settings.network.blocked))
+
+c = get_config()
+c.JupyterHub.bind_url = f"http://{settings.bind_address}:{settings.port}"
+c.JupyterHub.hub_bind_url = f"http://{network.gateway}:{HUB_PORT}"
+if settings.public_url:
+    c.JupyterHub.public_url = settings.public_url
+
+node_modules = root / "node_modules" / ".bin" / "configurable-http-proxy"
+c.ConfigurableHTTPProxy.command = [
+    str(node_modules) if node_modules.exists() else shutil.which("configurable-http-proxy") or "configurable-http-proxy"
+]
+c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{free_port()}"
+c.ConfigurableHTTPProxy.pid_file = str(state.proxy_pid_file)
+
+# --- state -----------------------------------------------------------------------------------------------------
+
+c.JupyterHub.db_url = state.database_url
+c.JupyterHub.cookie_secret_file = str(state.cookie_secret_file)
+c.CryptKeeper.keys = [state.crypt_key]
+c.JupyterHub.cleanup_servers = False  # users' containers keep running while the hub restarts
+
+# --- signing in ------------------------------------------------------------------------------------------------
+
+public = settings.public_url or f"http://{settings.bind_address}:{settings.port}"
+credentials = state.credentials(public)
+ca_bundle = write_bundle(settings.certificates, state.certificates) if settings.certificates else None
+c.JupyterHub.template_paths = [str(TEMPLATES)]
+authenticator_config(
+    settings.sign_in,
+    callback_url=f"{public.rstrip('/')}/hub/oauth_callback",
+    user_password=credentials.user_password,
+    admin_password=credentials.admin_password,
+    endpoints=endpoints(settings.sign_in, ca_bundle=ca_bundle, memory=state.path / "sign-in-endpoints.json"),
+    ca_bundle=ca_bundle,
+).apply(c)
+
+# --- servers ---------------------------------------------------------------------------------------------------
+
+c.JupyterHub.spawner_class = TensorFlowSpawner
+c.TensorFlowSpawner.hub_id = state.hub_id
+c.TensorFlowSpawner.data_dir = str(state.path)
+for field in SpawnerSettings.model_fields:
+    setattr(c.TensorFlowSpawner, field, getattr(settings, field))
+c.JupyterHub.allow_named_servers = True
+# An engine that fails for everybody must not end the hub, which would take the pages that say so with it.
+c.Spawner.consecutive_failure_limit = 0
+
+# --- pages -----------------------------------------------------------------------------------------------------
+
+c.JupyterHub.extra_handlers = [
+    (r"/berth-static/(.*)", StaticFileHandler, {"path": str(STATIC)}),
+]
+
+# --- scripts ---------------------------------------------------------------------------------------------------
+
+if settings.api_token is not None:
+    c.JupyterHub.services = [{"name": "automation", "api_token": settings.api_token.get_secret_value()}]
+    c.JupyterHub.load_roles = [
+        {
+            "name": "automation",
+            "services": ["automation"],
+            "scopes": [
+                "admin-ui",
+                "admin:users",
+                "admin:servers",
+                "admin:groups",
+                "tokens",
+                "access:servers",
+                "list:users",
+                "list:groups",
+                "list:services",
+                "read:hub",
+                "read:metrics",
+                "proxy",
+                "shutdown",
+            ],
+        }
+    ]
+
+# The hub's children (the proxy) have no use for what the settings hold.
+for name in [name for name in os.environ if (name.startswith("BERTH_") and "TOKEN" in name) or "SECRET" in name]:
+    del os.environ[name]

@@ -1,0 +1,425 @@
+"""`TensorFlowSpawner`: one container per server on one Docker Engine."""
+
+import asyncio
+import hashlib
+import html
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docker
+from docker.errors import APIError
+from dockerspawner import DockerSpawner
+from jupyterhub.spawner import SpawnException
+from jupyterhub.utils import maybe_future
+from traitlets import Bool, Int, Unicode, default
+
+from ..engine import certificates, containers, images, network
+from ..engine.client import Engine, Lane, shared_engine
+from ..engine.containers import ContainerSpec, Mount
+from ..engine.view import HUB_LABEL, EngineView
+from ..errors import BerthError, ContainerExited, EngineUnavailable
+from ..pages import spawn_form
+from ..policy.admission import admit, format_bytes, profiles_for
+from ..policy.model import Deny, Grant, Person, Profile, SpawnRequest
+from ..policy.names import container_name, home_volume_name, network_name
+from ..policy.request import parse_request
+from ..settings import SpawnerSettings
+from .progress import Steps
+from .readiness import wait_until_ready
+from .traits import settings_traits
+from .watch import shared_view, watch
+
+T = TypeVar("T")
+
+_PATIENCE_SECONDS = 10.0  # for a cleaning-up, before the user hears of the failure
+_NO_DEVICES = "void"  # to the NVIDIA runtime: no GPU and no driver either
+
+
+# JupyterHub's own trait for the environment takes callables too.
+_SettingsTraits: Any = settings_traits(SpawnerSettings, without=frozenset({"environment"}))
+
+
+class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
+    """Start each user's server in a hardened TensorFlow container with limits that hold.
+
+    Usable in any JupyterHub: ``c.JupyterHub.spawner_class = "tensorflow"``, and ``c.JupyterHub.hub_ip`` set to an
+    address that containers reach, such as the gateway of the users' network.
+    """
+
+    hub_id = Unicode(
+        help="Tells this hub's containers, volumes and network from others on the same engine; lowercase letters "
+        "and digits, at most 8. Default: from the working directory, where JupyterHub keeps its database.",
+        config=True,
+    )
+    data_dir = Unicode(help="Directory for files that containers mount. Default: the working directory.", config=True)
+    gpus_managed = Int(0, min=0, help="GPUs that this hub hands out.", config=True)
+    remove = Bool(True, help="Containers are always removed: a restarted one would keep its old devices and limits.")
+
+    @default("hub_id")
+    def _default_hub_id(self) -> str:
+        return hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:8]
+
+    @default("data_dir")
+    def _default_data_dir(self) -> str:
+        return str(Path.cwd())
+
+    @default("cmd")
+    def _default_cmd(self) -> list[str]:
+        return []  # the image's own
+
+    @default("http_timeout")
+    def _default_http_timeout(self) -> int:
+        # A start is over only when the server answers. What is left are servers that a restarted hub finds again:
+        # one too busy to answer for half a minute must not be ended for it.
+        return 300
+
+    @default("poll_interval")
+    def _default_poll_interval(self) -> int:
+        return 30
+
+    @default("use_internal_ip")
+    def _default_use_internal_ip(self) -> bool:
+        return True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._steps = Steps()
+        self._starting = False
+        self._in_flight: asyncio.Future[Any] | None = None
+        self._removal: asyncio.Task[None] | None = None
+
+    # --- what the hub asks before a start ---------------------------------------------------------------------
+
+    @property
+    def person(self) -> Person:
+        return Person(self.user.name, frozenset(group.name for group in self.user.groups), bool(self.user.admin))
+
+    def _catalogue(self) -> list[Profile]:
+        return [profile.profile() for profile in self.profiles]
+
+    def decide(self, request: SpawnRequest) -> Grant | Deny:
+        """Ask the policy; no I/O."""
+        return admit(request, self.person, self._catalogue(), self.limits.rules(), self.gpus_managed)
+
+    @default("options_form")
+    def _default_options_form(self) -> Callable[["TensorFlowSpawner"], str]:
+        return TensorFlowSpawner._render_form
+
+    def _render_form(self) -> str:
+        offers = [
+            (profile, self.decide(SpawnRequest(profile.slug)))
+            for profile in profiles_for(self._catalogue(), self.person)
+        ]
+        return spawn_form(offers, str((self.user_options or {}).get("profile", "")))
+
+    @default("options_from_form")
+    def _default_options_from_form(self) -> Callable[[dict[str, list[str]]], dict[str, Any]]:
+        return _options_from_form
+
+    # --- the life of a server ---------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine:
+        return shared_engine(tuple(sorted(self.client_kwargs.items())))
+
+    @property
+    def view(self) -> EngineView:
+        return shared_view(self.engine, self.hub_id)
+
+    @property
+    def container_name(self) -> str:
+        return container_name(self.hub_id, self.user.name, self.name)
+
+    @default("object_name")
+    def _object_name_default(self) -> str:
+        return self.container_name
+
+    async def _call(self, lane: Lane, function: Callable[[docker.APIClient], T]) -> T:
+        """Call the engine; a cancelled start waits for the call in `_clean_up`, so that nothing comes after it."""
+        self._in_flight = asyncio.ensure_future(self.engine.call(lane, function))
+        return await asyncio.shield(self._in_flight)
+
+    async def start(self) -> tuple[str, int]:
+        """Start the server and give its address, at which it answers already.
+
+        Raises
+        ------
+        SpawnException
+            With a `reason`: what the policy refused, or what went wrong. Nothing is left behind then.
+        """
+        self._steps = Steps()
+        self._starting = True
+        if self._removal is not None:
+            # Of an earlier failed start; creating the container removes what is left of it.
+            self._removal.cancel()
+        try:
+            grant = self._admitted()
+            return await self._start_granted(grant)
+        except BerthError as error:
+            await self._clean_up()
+            raise _refusal(error, 500) from error
+        except APIError as error:
+            await self._clean_up()
+            raise _refusal(EngineUnavailable(f"The Docker Engine refused: {error.explanation}"), 500) from error
+        except BaseException:
+            # Cancelled, or timed out by the hub: the same, then on its way.
+            await self._clean_up()
+            raise
+        finally:
+            self._starting = False
+            self._steps.finish()
+
+    def _admitted(self) -> Grant:
+        request = parse_request(self.user_options or {}, self._default_profile())
+        decision = request if isinstance(request, Deny) else self.decide(request)
+        if isinstance(decision, Deny):
+            raise _refusal(decision, 400 if decision.code == "invalid_option" else 403)
+        return decision
+
+    def _default_profile(self) -> str:
+        usable = profiles_for(self._catalogue(), self.person)
+        return usable[0].slug if usable else ""
+
+    async def _start_granted(self, grant: Grant) -> tuple[str, int]:
+        if grant.note:
+            self._steps.add(5, grant.note)
+        # In the environment, for what in the server shows limits.
+        self.mem_limit, self.cpu_limit = grant.limits.memory, grant.limits.cpu
+        image: str = grant.profile.image or self.image
+        user_network, _ = await asyncio.gather(self._network(), self._image_here(image))
+        spec = await self._spec(grant, image, user_network)
+        self.object_id = await self._obtain_container(spec)
+        self._watch()
+        self._steps.add(50, "Container created.")
+        await self._call("heavy", lambda client: client.start(self.object_id))
+        answer = await self._call("quick", lambda client: containers.inspect(client, self.object_id))
+        ip = containers.address(answer or {"NetworkSettings": {"Networks": {}}}, spec.network)
+        if not ip:
+            raise await self._exited()
+        self._steps.add(60, "Container started; waiting for the server in it to answer.")
+        if not await wait_until_ready(self._probe_url(ip), self._has_ended, self.start_timeout):
+            raise await self._exited()
+        self._steps.add(95, "The server answers.")
+        return ip, self.port
+
+    def _probe_url(self, ip: str) -> str:
+        return f"http://{ip}:{self.port}{self.server.base_url}api"
+
+    async def _network(self) -> network.UserNetwork:
+        return await self._call("quick", self._ensure_network)
+
+    def _ensure_network(self, client: docker.APIClient) -> network.UserNetwork:
+        found = network.ensure_network(client, self.hub_id, self.network.subnet)
+        if self.network.firewall == "managed":
+            network.ensure_firewall(self.firewall(found))
+        return found
+
+    def firewall(self, found: network.UserNetwork) -> network.Firewall:
+        return network.Firewall(
+            self.hub_id, found.bridge, found.gateway, int(self.hub.port), tuple(self.network.blocked)
+        )
+
+    async def _image_here(self, image: str) -> None:
+        if self.pull != "always" and await self.engine.call("quick", lambda client: images.exists(client, image)):
+            return
+        self._steps.add(10, f"Pulling the image {image}.")
+        if self.pull == "never":
+            raise images.unavailable(image, "settings say that nothing is pulled")
+        loop = asyncio.get_running_loop()
+
+        def report(here: int, total: int) -> None:
+            if total:
+                message = f"Pulling the image: {format_bytes(here)} of {format_bytes(total)}."
+                loop.call_soon_threadsafe(self._steps.add, 10 + 35 * here // total, message)
+
+        await self.engine.call("slow", lambda client: images.pull(client, image, report))
+
+    async def _spec(self, grant: Grant, image: str, user_network: network.UserNetwork) -> ContainerSpec:
+        environment = {**self.get_env(), "JUPYTER_IMAGE_SPEC": image, "NVIDIA_VISIBLE_DEVICES": _NO_DEVICES}
+        mounts = [Mount(mount.source, mount.target, mount.read_only) for mount in self.mounts]
+        if self.shared_dir:
+            mounts.append(Mount(str(self.shared_dir), containers.SHARED))
+        if self.certificates:
+            target = Path(self.data_dir) / "ca-bundle.pem"
+            bundle = await asyncio.to_thread(certificates.write_bundle, self.certificates, target)
+            mounts.append(Mount(str(bundle), certificates.TARGET))
+            environment = {**dict.fromkeys(certificates.VARIABLES, certificates.TARGET), **environment}
+        return ContainerSpec(
+            name=self.container_name,
+            hub_id=self.hub_id,
+            user=self.user.name,
+            server=self.name,
+            image=image,
+            port=self.port,
+            network=user_network.name,
+            home_volume=home_volume_name(self.hub_id, self.user.name),
+            limits=grant.limits,
+            environment=environment,
+            command=(*self.cmd, *self.get_args()),
+            mounts=tuple(mounts),
+        )
+
+    async def _obtain_container(self, spec: ContainerSpec) -> str:
+        """Get a container for this start; today always a new one."""
+        return await self._call("heavy", lambda client: containers.create(client, spec))
+
+    def _has_ended(self) -> bool:
+        state = self.view.current(self.object_id)
+        return state is not None and not state.running and state.status != "created"
+
+    async def _exited(self) -> ContainerExited:
+        """Explain why the container ended, with what it said last."""
+        state = await self.engine.call("quick", lambda client: containers.state(client, self.object_id))
+        lines = await self.engine.call("quick", lambda client: containers.last_lines(client, self.object_id))
+        if state is None:
+            cause = "it was removed by somebody"
+        elif state.out_of_memory:
+            cause = f"it needed more memory than its {format_bytes(self.mem_limit)}"
+        else:
+            cause = f"exit code {state.exit_code}"
+        said = f" Its last words:\n{lines}" if lines else " It said nothing."
+        return ContainerExited(f"The container ended before its server answered: {cause}.{said}")
+
+    async def _clean_up(self) -> None:
+        """Remove what a failed or cancelled start made; goes on in the background while the engine does not answer."""
+        in_flight, self._in_flight = self._in_flight, None
+        if in_flight is not None and not in_flight.done():
+            # A create under way makes its container after all; wait for it, whatever comes of it.
+            await asyncio.wait([in_flight])
+        self._removal = asyncio.ensure_future(self._until_answered(self._remove))
+        await asyncio.wait([self._removal], timeout=_PATIENCE_SECONDS)
+
+    async def _remove(self) -> None:
+        container = self.object_id or self.container_name
+        await self.engine.call("slow", lambda client: containers.remove(client, container))
+        self.object_id = ""
+
+    async def _until_answered(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Repeat `action` until the engine has carried it out: its errors say nothing about a container."""
+        for pause in itertools.chain((0.2, 0.5, 1.0, 2.0), itertools.repeat(5.0)):
+            try:
+                await action()
+            except (EngineUnavailable, APIError) as error:
+                self.log.warning("%s: %s. Trying again.", self._log_name, error)
+                await asyncio.sleep(pause)
+            else:
+                return
+
+    async def poll(self) -> int | None:
+        """Tell whether the server runs: None if so, or if it is starting, or if nobody can know; else an exit code."""
+        if self._starting:
+            return None
+        if not self.object_id:
+            return await self._find_lost()
+        state = self.view.current(self.object_id)
+        if state is None:
+            try:
+                state = await self.engine.call("quick", lambda client: containers.state(client, self.object_id))
+            except (EngineUnavailable, APIError) as error:
+                self.log.warning("%s: cannot tell whether it runs: %s", self._log_name, error)
+                return None
+        if state is None:
+            self.object_id = ""
+            return 0
+        if state.running:
+            return None
+        if state.out_of_memory:
+            self.log.warning("%s ended: out of memory.", self._log_name)
+        return state.exit_code or 0
+
+    async def _find_lost(self) -> int | None:
+        """Look for a container that the hub made and did not live to note down.
+
+        The hub keeps a spawner's state only after its start is over. A running container is taken back with the
+        token in its environment; a container that never ran is removed.
+        """
+        if self.orm_spawner is None or self.orm_spawner.server is None:
+            return 0
+        try:
+            answer = await self.engine.call("quick", lambda client: containers.inspect(client, self.container_name))
+        except (EngineUnavailable, APIError) as error:
+            self.log.warning("%s: cannot tell whether it runs: %s", self._log_name, error)
+            return None
+        if answer is None or answer["Config"]["Labels"].get(HUB_LABEL) != self.hub_id:
+            return 0
+        self.object_id = answer["Id"]
+        if not answer["State"]["Running"]:
+            await self._until_answered(self._remove)
+            return 0
+        environment = dict(entry.split("=", 1) for entry in answer["Config"]["Env"] if "=" in entry)
+        self.api_token = environment.get("JUPYTERHUB_API_TOKEN", "")
+        self.orm_spawner.state = self.get_state()
+        self.db.commit()
+        self._watch()
+        self.log.info("%s: took back container %s", self._log_name, self.object_id[:12])
+        return None
+
+    async def get_url(self) -> str:
+        """Give the server's address from the engine, for a hub that restarted before it had noted it down."""
+        known = str(self.server.url)
+        if not self.object_id:
+            return known
+        try:
+            answer = await self.engine.call("quick", lambda client: containers.inspect(client, self.object_id))
+        except (EngineUnavailable, APIError):
+            return known
+        ip = containers.address(answer, network_name(self.hub_id)) if answer else ""
+        return f"http://{ip}:{self.port}{self.server.base_url}" if ip else known
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        if self.object_id:
+            self._watch()
+
+    def _watch(self) -> None:
+        """Hear at once of the container's end, rather than at the next poll."""
+        watch(self.view, self.object_id, self)
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop the server and remove its container; returns when the engine has confirmed that it is gone.
+
+        While the engine does not answer this goes on trying: the hub forgets a server whose stop has failed, and its
+        container would stay.
+        """
+        container, grace = self.object_id or self.container_name, 0 if now else self.stop_grace
+        await self._until_answered(
+            lambda: self.engine.call("slow", lambda client: containers.stop(client, container, grace))
+        )
+        await self._until_answered(self._remove)
+
+    async def run_post_stop_hook(self) -> Any:
+        """Remove a container that died by itself: the hub calls `stop` only for servers that run."""
+        if self.object_id and not self._starting:
+            await self._until_answered(self._remove)
+        return await maybe_future(super().run_post_stop_hook())
+
+    async def progress(self) -> AsyncIterator[dict[str, object]]:
+        async for step in self._steps.follow():
+            yield step
+
+
+def _options_from_form(form: dict[str, list[str]]) -> dict[str, Any]:
+    """Turn the form's texts into what the API takes; what is no number stays a text, for the policy to refuse."""
+    options: dict[str, Any] = {}
+    for name, values in form.items():
+        text = values[-1]
+        if name in {"gpus", "hours"}:
+            if text == "":
+                continue
+            try:
+                options[name] = int(text) if name == "gpus" else float(text)
+                continue
+            except ValueError:
+                pass
+        options[name] = text
+    return options
+
+
+def _refusal(cause: Deny | BerthError, status: int) -> SpawnException:
+    """Give the hub's exception: the code becomes a metric's label, the text is shown as it stands, lines kept."""
+    text = cause.reason if isinstance(cause, Deny) else str(cause)
+    first, _, rest = text.partition("\n")
+    shown = html.escape(first) + (f"<pre class='berth-log'>{html.escape(rest)}</pre>" if rest else "")
+    return SpawnException(text, reason=cause.code, message_html=shown, status_code=status)

@@ -1,0 +1,1 @@
+"""The Docker Engine: clients and pools, what exists, networks and firewall, images. No rules of its own."""

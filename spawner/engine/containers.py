@@ -1,0 +1,182 @@
+"""Users' containers: the engine's request built from plain values, and removal that is confirmed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from ..policy.model import Limits
+from .view import HUB_LABEL, ContainerState, state_from_inspect
+
+USER_LABEL = "berth.user"
+SERVER_LABEL = "berth.server"
+HOME = "/home/jovyan"
+SHARED = "/srv/shared"
+_CPU_PERIOD = 100_000  # microseconds; the kernel's default
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A bind mount (absolute `source`) or a named volume."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """All that makes a user's container.
+
+    Attributes
+    ----------
+    server
+        Name of the server, ``""`` for the default one.
+    command
+        Empty for the image's own.
+    host_config
+        Further keys of the engine's HostConfig; they go before ours.
+    """
+
+    name: str
+    hub_id: str
+    user: str
+    server: str
+    image: str
+    port: int
+    network: str
+    home_volume: str
+    limits: Limits
+    environment: Mapping[str, str]
+    command: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    host_config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def create_request(spec: ContainerSpec) -> dict[str, Any]:
+    """Build the body of ``POST /containers/create`` (Engine API 1.24 and later).
+
+    Hardened: no capabilities, no new privileges, the engine's default seccomp profile, no swap beyond the memory
+    limit (``MemorySwap`` is the sum of both), bounded processes and open files. Not removed by the engine itself,
+    so that the time of its end can still be read.
+    """
+    limits, owner = spec.limits, {HUB_LABEL: spec.hub_id, USER_LABEL: spec.user}
+    body: dict[str, Any] = {
+        "Image": spec.image,
+        "Env": [f"{name}={value}" for name, value in spec.environment.items()],
+        "Labels": {**owner, SERVER_LABEL: spec.server},
+        "ExposedPorts": {f"{spec.port}/tcp": {}},
+        "HostConfig": {
+            "NetworkMode": spec.network,
+            "CpuPeriod": _CPU_PERIOD,
+            "CpuQuota": int(limits.cpu * _CPU_PERIOD),
+            "Memory": limits.memory,
+            "MemorySwap": limits.memory,
+            "PidsLimit": limits.processes,
+            "ShmSize": limits.shm,
+            "Ulimits": [{"Name": "nofile", "Soft": limits.open_files, "Hard": limits.open_files}],
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "Privileged": False,
+            "Mounts": [_home(spec, owner), *(_mount(mount) for mount in spec.mounts)],
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
+            **spec.host_config,
+        },
+    }
+    if spec.command:
+        body["Cmd"] = list(spec.command)
+    return body
+
+
+def _home(spec: ContainerSpec, owner: dict[str, str]) -> dict[str, Any]:
+    # The engine makes a missing volume, with these labels, and fills an empty one from the image.
+    return {
+        "Type": "volume",
+        "Source": spec.home_volume,
+        "Target": HOME,
+        "VolumeOptions": {"Labels": owner},
+    }
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    kind = "bind" if mount.source.startswith("/") else "volume"
+    return {"Type": kind, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+
+
+def create(client: docker.APIClient, spec: ContainerSpec) -> str:
+    """Create the container and give its id; an older one of the same name is removed first.
+
+    A leftover is never started again: it holds the devices and limits of the day it was made.
+
+    Raises
+    ------
+    docker.errors.ImageNotFound
+        If the image is not on the engine.
+    """
+    body = create_request(spec)
+    try:
+        answer = client.create_container_from_config(body, spec.name)
+    except APIError as error:
+        if error.response is None or error.response.status_code != 409:
+            raise
+        remove(client, spec.name)
+        answer = client.create_container_from_config(body, spec.name)
+    return str(answer["Id"])
+
+
+def inspect(client: docker.APIClient, container: str) -> dict[str, Any] | None:
+    """Give the engine's answer, or None where it says that there is no such container."""
+    try:
+        answer: dict[str, Any] = client.inspect_container(container)
+    except NotFound:
+        return None
+    return answer
+
+
+def state(client: docker.APIClient, container: str) -> ContainerState | None:
+    answer = inspect(client, container)
+    return None if answer is None else state_from_inspect(answer)
+
+
+def address(answer: dict[str, Any], network: str) -> str:
+    """Read a container's IP address in `network` from an inspect answer; empty if it has none."""
+    networks = answer["NetworkSettings"]["Networks"]
+    return str(networks.get(network, {}).get("IPAddress", ""))
+
+
+def last_lines(client: docker.APIClient, container: str, count: int = 20) -> str:
+    """Give the end of a container's log; empty where there is none to be had."""
+    try:
+        raw: bytes = client.logs(container, tail=count)
+    except APIError:
+        return ""
+    return raw.decode("utf-8", "replace").strip()
+
+
+def stop(client: docker.APIClient, container: str, grace: int) -> None:
+    """End a container: SIGTERM, after `grace` seconds SIGKILL. Returns when it has ended."""
+    try:
+        client.stop(container, timeout=grace)
+    except NotFound:
+        return
+
+
+def remove(client: docker.APIClient, container: str) -> None:
+    """Kill and remove a container, named volumes spared. Returns only when the engine says that it is gone.
+
+    Raises
+    ------
+    docker.errors.APIError
+        If it is still there.
+    """
+    try:
+        client.remove_container(container, force=True, v=True)
+    except NotFound:
+        return
+    except APIError as error:
+        # 409: somebody else is removing it already.
+        if error.response is None or error.response.status_code != 409:
+            raise
+        client.wait(container, condition="removed")

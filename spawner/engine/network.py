@@ -1,0 +1,230 @@
+"""The users' network: each container reaches the hub and the outside, and nothing else.
+
+The bridge refuses traffic between its containers, and two chains in the host's filter table do the rest:
+
+- into the host (``INPUT``): the hub's API, and answers to what the host itself asked; nothing else;
+- through the host (``DOCKER-USER``, which the engine jumps to before its own rules and never flushes): not to another
+  container on the bridge, not into the bridge from elsewhere, not to blocked destinations such as cloud metadata.
+"""
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from ..errors import EngineUnavailable, FirewallUnavailable
+from ..policy.names import bridge_name, network_name
+from .view import HUB_LABEL
+
+_BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+
+
+@dataclass(frozen=True, slots=True)
+class UserNetwork:
+    """One hub's network of users' containers.
+
+    Attributes
+    ----------
+    gateway
+        The host's IPv4 address in it, at which containers reach the hub.
+    """
+
+    name: str
+    bridge: str
+    gateway: str
+
+
+def ensure_network(client: docker.APIClient, hub_id: str, subnet: str | None = None) -> UserNetwork:
+    """Give the hub's network; makes it where it is missing.
+
+    Raises
+    ------
+    EngineUnavailable
+        If the engine refuses, for example because `subnet` is in use.
+    """
+    name, bridge = network_name(hub_id), bridge_name(hub_id)
+    found = _find(client, name)
+    if found is None:
+        try:
+            client.create_network(
+                name,
+                driver="bridge",
+                check_duplicate=True,
+                labels={HUB_LABEL: hub_id},
+                ipam=docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)]) if subnet else None,
+                options={
+                    "com.docker.network.bridge.name": bridge,
+                    "com.docker.network.bridge.enable_icc": "false",
+                },
+            )
+        except APIError as error:
+            if error.response is None or error.response.status_code != 409:
+                raise EngineUnavailable(
+                    f"The network {name} could not be made"
+                    f"{f' with network.subnet {subnet}' if subnet else ''}: {error.explanation or error}"
+                ) from error
+            # Another process made it in the meantime.
+        found = _find(client, name)
+        if found is None:
+            raise EngineUnavailable(f"The network {name} vanished while it was made. Try again.")
+    configuration = found["IPAM"]["Config"][0]
+    return UserNetwork(name, bridge, configuration["Gateway"])
+
+
+def _find(client: docker.APIClient, name: str) -> dict[str, Any] | None:
+    try:
+        answer: dict[str, Any] = client.inspect_network(name)
+    except NotFound:
+        return None
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """The rules of one hub, as data.
+
+    Attributes
+    ----------
+    hub_port
+        TCP port of the hub's API on the gateway's address.
+    blocked
+        IPv4 networks that containers cannot reach.
+    """
+
+    hub_id: str
+    bridge: str
+    gateway: str
+    hub_port: int
+    blocked: Sequence[str]
+
+    @property
+    def chains(self) -> tuple[str, str]:
+        """Name the two chains: into the host, and through it."""
+        return f"BERTH-{self.hub_id}-IN", f"BERTH-{self.hub_id}-FWD"
+
+    def rules(self) -> list[str]:
+        """Give the rules of both chains in iptables' syntax."""
+        into, through = self.chains
+        answers = "-m conntrack --ctstate RELATED,ESTABLISHED"
+        return [
+            f"-A {into} {answers} -j ACCEPT",
+            f"-A {into} -d {self.gateway}/32 -p tcp -m tcp --dport {self.hub_port} -j ACCEPT",
+            f"-A {into} -j REJECT",
+            f"-A {through} {answers} -j RETURN",
+            f"-A {through} -o {self.bridge} -j DROP",
+            *(f"-A {through} -i {self.bridge} -d {network} -j REJECT" for network in self.blocked),
+        ]
+
+    def jumps(self) -> list[tuple[str, str]]:
+        """Give what leads to the chains: (built-in chain, rule)."""
+        into, through = self.chains
+        return [
+            ("INPUT", f"-i {self.bridge} -j {into}"),
+            ("DOCKER-USER", f"-i {self.bridge} -j {through}"),
+            ("DOCKER-USER", f"-o {self.bridge} -j {through}"),
+        ]
+
+    def jumps_v6(self) -> list[tuple[str, str]]:
+        """Refuse IPv6 altogether: the network has none, but the bridge may have a link-local address."""
+        return [("INPUT", f"-i {self.bridge} -j DROP"), ("FORWARD", f"-i {self.bridge} -j DROP")]
+
+    def restore_input(self) -> str:
+        """Give the input of ``iptables-restore --noflush``: both chains, replaced in one step."""
+        lines = ["*filter", *(f":{chain} - [0:0]" for chain in self.chains), *self.rules(), "COMMIT"]
+        return "\n".join(lines) + "\n"
+
+
+_VERIFIED: dict[Firewall, float] = {}
+_VERIFIED_SECONDS = 30.0
+
+
+def ensure_firewall(firewall: Firewall) -> None:
+    """Set the rules and the jumps to them, in front of all others; at most once in 30 s for the same rules.
+
+    Raises
+    ------
+    FirewallUnavailable
+        If the host cannot enforce them: no iptables, no rights, or bridged traffic that iptables does not see.
+    """
+    now = time.monotonic()
+    if now - _VERIFIED.get(firewall, -_VERIFIED_SECONDS) < _VERIFIED_SECONDS:
+        return
+    _require_bridge_filter()
+    _run("iptables-restore", "--wait", "--noflush", given=firewall.restore_input())
+    for chain, rule in firewall.jumps():
+        _ensure_first("iptables", chain, rule)
+    if shutil.which("ip6tables") and Path("/proc/net/if_inet6").exists():
+        for chain, rule in firewall.jumps_v6():
+            _ensure_first("ip6tables", chain, rule)
+    _VERIFIED[firewall] = now
+
+
+def remove_firewall(hub_id: str) -> None:
+    """Remove one hub's rules, whatever network they were for; nothing else."""
+    bridge = re.escape(bridge_name(hub_id))
+    ours = re.compile(rf"-A (INPUT|FORWARD|DOCKER-USER) .*(-j BERTH-{hub_id}-(IN|FWD)|-i {bridge} -j DROP)$")
+    for command in ("iptables", "ip6tables"):
+        if not shutil.which(command):
+            continue
+        saved = _run(f"{command}-save", "-t", "filter").splitlines()
+        for line in saved:
+            if ours.fullmatch(line):
+                _run(command, "--wait", "-D", *line.split()[1:])
+        for chain in (f"BERTH-{hub_id}-IN", f"BERTH-{hub_id}-FWD"):
+            if any(line.startswith(f":{chain} ") for line in saved):
+                _run(command, "--wait", "-F", chain)
+                _run(command, "--wait", "-X", chain)
+
+
+def remove_network(client: docker.APIClient, hub_id: str) -> bool:
+    """Remove the hub's network and its firewall rules; tell whether there was a network."""
+    name = network_name(hub_id)
+    there = _find(client, name) is not None
+    if there:
+        client.remove_network(name)
+    remove_firewall(hub_id)
+    return there
+
+
+def _require_bridge_filter() -> None:
+    """Without it, packets between two containers on one bridge pass by iptables."""
+    try:
+        enabled = _BRIDGE_FILTER.read_text().strip() == "1"
+    except FileNotFoundError:
+        enabled = False
+    if not enabled:
+        raise FirewallUnavailable(
+            "Users' containers cannot be kept apart on this machine: the kernel does not show bridged traffic to "
+            "iptables. As root: modprobe br_netfilter && sysctl net.bridge.bridge-nf-call-iptables=1"
+        )
+
+
+def _ensure_first(command: str, chain: str, rule: str) -> None:
+    """Insert a jump at the chain's head, where it is not in the chain already."""
+    check = subprocess.run([command, "--wait", "-C", chain, *rule.split()], capture_output=True, check=False, text=True)
+    if check.returncode != 0:
+        _run(command, "--wait", "-I", chain, "1", *rule.split())
+
+
+def _run(*command: str, given: str | None = None) -> str:
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, check=False, text=True, timeout=60)
+    except FileNotFoundError:
+        raise FirewallUnavailable(
+            f"{command[0]} is missing; install the package iptables, or set network.firewall to external."
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise FirewallUnavailable(f"`{' '.join(command)}` did not end within 60 s.") from None
+    if done.returncode != 0:
+        raise FirewallUnavailable(
+            f"`{' '.join(command)}` failed: {done.stderr.strip()}. The hub must be root to set firewall rules, "
+            "or set network.firewall to external and set them yourself (`berth firewall` prints them)."
+        )
+    return done.stdout
