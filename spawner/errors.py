@@ -11,6 +11,7 @@
       HubNotReady
       ImageBuildFailed
       ImageUnavailable
+      LimitRefused
       NotRoot
       PortTaken
       ServerNotReady
@@ -80,6 +81,12 @@ class ImageUnavailable(BerthError):
     """An image is neither on the engine nor to be had from its registry."""
 
     code = "image_unavailable"
+
+
+class LimitRefused(BerthError):
+    """The kernel refuses a limit that the settings ask for."""
+
+    code = "limit_refused"
 
 
 class NotRoot(BerthError):

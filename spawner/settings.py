@@ -75,7 +75,7 @@ class DefaultLimits(_Section):
     memory: _Memory = Field(16 << 30, description="Memory.")
     processes: _Count = Field(4096, description="Processes and threads.")
     shm: _Shm = Field(4 << 30, description="Size of /dev/shm.")
-    open_files: _Count = Field(65536, description="Open files per process.")
+    open_files: _Count = Field(16384, description="Open files per process; no more than the engine itself may open.")
     gpus: _Gpus = Field(1, description="GPUs at once.")
 
 
@@ -108,7 +108,7 @@ Network = Annotated[str, AfterValidator(_network)]
 class NetworkSettings(_Section):
     subnet: Network | None = Field(
         None,
-        description="IPv4 subnet of the users' containers; left out, a free /20 is looked for.",
+        description="IPv4 subnet of the users' containers; left out, the engine chooses a free one.",
         examples=["10.213.0.0/20"],
     )
     firewall: Literal["managed", "external"] = Field(

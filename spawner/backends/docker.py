@@ -65,9 +65,9 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
     def _default_data_dir(self) -> str:
         return str(Path.cwd())
 
-    @default("cmd")
-    def _default_cmd(self) -> list[str]:
-        return []  # the image's own
+    @default("apply_user_options")
+    def _default_apply_user_options(self) -> Callable[["TensorFlowSpawner", dict[str, Any]], None]:
+        return lambda _spawner, _options: None  # `start` applies them; without this the hub warns
 
     @default("http_timeout")
     def _default_http_timeout(self) -> int:
@@ -193,7 +193,7 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         self.object_id = await self._obtain_container(spec)
         self._watch()
         self._steps.add(50, "Container created.")
-        await self._call("heavy", lambda client: client.start(self.object_id))
+        await self._call("heavy", lambda client: containers.start(client, self.object_id))
         answer = await self._call("quick", lambda client: containers.inspect(client, self.object_id))
         ip = containers.address(answer or {"NetworkSettings": {"Networks": {}}}, spec.network)
         if not ip:
@@ -257,7 +257,7 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
             home_volume=home_volume_name(self.hub_id, self.user.name),
             limits=grant.limits,
             environment=environment,
-            command=(*self.cmd, *self.get_args()),
+            command=(*(self.cmd or ()), *self.get_args()),
             mounts=tuple(mounts),
         )
 
@@ -422,4 +422,7 @@ def _refusal(cause: Deny | BerthError, status: int) -> SpawnException:
     text = cause.reason if isinstance(cause, Deny) else str(cause)
     first, _, rest = text.partition("\n")
     shown = html.escape(first) + (f"<pre class='berth-log'>{html.escape(rest)}</pre>" if rest else "")
-    return SpawnException(text, reason=cause.code, message_html=shown, status_code=status)
+    refusal = SpawnException(text, reason=cause.code, message_html=shown, status_code=status)
+    # The form's page reads these instead, and would else show the exception's technical text.
+    refusal.jupyterhub_message, refusal.jupyterhub_html_message = text, shown
+    return refusal

@@ -43,7 +43,7 @@ async def wait_until_ready(url: str, has_ended: Callable[[], bool], patience: fl
 async def _listens(host: str, port: int) -> bool:
     try:
         # A packet that is dropped must not hold the loop for the kernel's minutes.
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 2.0)
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 0.5)
     except (OSError, TimeoutError):
         return False
     writer.close()

@@ -7,6 +7,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
+from ..errors import LimitRefused
 from ..policy.model import Limits
 from .view import HUB_LABEL, ContainerState, state_from_inspect
 
@@ -124,6 +125,25 @@ def create(client: docker.APIClient, spec: ContainerSpec) -> str:
         remove(client, spec.name)
         answer = client.create_container_from_config(body, spec.name)
     return str(answer["Id"])
+
+
+def start(client: docker.APIClient, container: str) -> None:
+    """Start a container.
+
+    Raises
+    ------
+    LimitRefused
+        If the kernel refuses a limit, which is a matter of the settings and not of the engine's health.
+    """
+    try:
+        client.start(container)
+    except APIError as error:
+        if "error setting rlimit" in (error.explanation or ""):
+            raise LimitRefused(
+                "The engine may not open as many files as the limit open_files says. Lower it in the settings "
+                "(limits, or the profile's), or start the engine with a higher limit (LimitNOFILE)."
+            ) from error
+        raise
 
 
 def inspect(client: docker.APIClient, container: str) -> dict[str, Any] | None:
