@@ -59,6 +59,7 @@ c.ConfigurableHTTPProxy.pid_file = str(state.proxy_pid_file)
 c.JupyterHub.db_url = state.database_url
 c.JupyterHub.cookie_secret_file = str(state.cookie_secret_file)
 c.CryptKeeper.keys = [state.crypt_key]
+c.JupyterHub.init_spawners_timeout = 1  # the hub answers while it looks for the servers it had
 c.JupyterHub.cleanup_servers = False  # users' containers keep running while the hub restarts
 
 # --- signing in ------------------------------------------------------------------------------------------------

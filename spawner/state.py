@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .errors import StateDirectoryBusy
+from .errors import SettingsInvalid, StateDirectoryBusy
 
 # Without 0 O o, 1 l I i: passwords are read off one screen and typed on another.
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz23456789"
@@ -60,9 +60,30 @@ class StateDirectory:
     path: Path
 
     def create(self) -> "StateDirectory":
-        """Make the directory, readable by its owner only, and return `self`."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path.chmod(0o700)
+        """Make the directory, readable by its owner only, and return `self`.
+
+        Raises
+        ------
+        SettingsInvalid
+            If it cannot be made, or holds other things: purging the state would take them along.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # A start that was killed here may have left half of the first file.
+            others = {
+                entry.name
+                for entry in self.path.iterdir()
+                if entry.name != "lost+found" and not entry.name.startswith(f".{self.hub_id_file.name}-")
+            }
+            if others and not self.hub_id_file.exists():
+                raise SettingsInvalid(
+                    f"state_dir: {self.path} holds other things, {sorted(others)[0]} for one; "
+                    "name an empty directory, or one that is not there yet."
+                )
+            self.path.chmod(0o700)
+            _once(self.hub_id_file, secrets.token_hex(4))
+        except OSError as error:
+            raise SettingsInvalid(f"state_dir: {self.path} cannot be used: {error.strerror}.") from None
         return self
 
     @property
@@ -121,7 +142,7 @@ class StateDirectory:
         """Read the hub id where there is one; make none."""
         try:
             text = self.hub_id_file.read_text(encoding="ascii").strip()
-        except (FileNotFoundError, NotADirectoryError):
+        except (OSError, UnicodeDecodeError):
             return None
         return text if _HUB_ID.fullmatch(text) else None
 
@@ -133,7 +154,7 @@ class StateDirectory:
         url
             The hub's address; the file is rewritten when it differs.
         """
-        known = self._known_credentials()
+        known = self.known_credentials()
         credentials = Credentials(
             url,
             known.user_password if known else _password(_USER_PASSWORD_LENGTH),
@@ -146,7 +167,8 @@ class StateDirectory:
                 temporary.replace(self.credentials_file)
         return credentials
 
-    def _known_credentials(self) -> Credentials | None:
+    def known_credentials(self) -> Credentials | None:
+        """Read ``credentials.json`` where there is one that will do."""
         try:
             values = json.loads(self.credentials_file.read_text(encoding="utf-8"))
             known = Credentials(**{**values, "admin_users": tuple(values["admin_users"])})

@@ -348,11 +348,20 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         if not answer["State"]["Running"]:
             await self._until_answered(self._remove)
             return 0
+        self._watch()
+        ip = containers.address(answer, network_name(self.hub_id))
+        try:
+            alive = await wait_until_ready(self._probe_url(ip), self._has_ended, self.start_timeout)
+        except TimeoutError:
+            alive = False
+        if not alive:
+            self.log.warning("%s: its start was cut off and came to nothing", self._log_name)
+            await self._until_answered(self._remove)
+            return 0
         environment = dict(entry.split("=", 1) for entry in answer["Config"]["Env"] if "=" in entry)
         self.api_token = environment.get("JUPYTERHUB_API_TOKEN", "")
         self.orm_spawner.state = self.get_state()
         self.db.commit()
-        self._watch()
         self.log.info("%s: took back container %s", self._log_name, self.object_id[:12])
         return None
 

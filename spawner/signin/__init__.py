@@ -5,7 +5,6 @@
     sign_in                              the settings
     endpoints(sign_in, ...)              asks the provider for its addresses, where it has to be asked
     authenticator_config(sign_in, ...)   pure: the authenticator's class and its traits
-    trust_bundle(certificates, ...)      the certificate authorities the hub trusts, as one file
 
 `jupyterhub_config.py` calls them in this order. What cannot work is a `SignInMisconfigured`.
 """
@@ -13,7 +12,6 @@
 from .authenticators import AuthenticatorConfig, authenticator_config
 from .discovery import Endpoints, discover, endpoints
 from .model import SignIn
-from .trust import trust_bundle
 
 __all__ = [
     "AuthenticatorConfig",
@@ -22,5 +20,4 @@ __all__ = [
     "authenticator_config",
     "discover",
     "endpoints",
-    "trust_bundle",
 ]

@@ -1,5 +1,7 @@
-"""Accounts with passwords of the hub's own: NativeAuthenticator, with two doors closed.
+"""Accounts with passwords of the hub's own: NativeAuthenticator, with a login that works and two doors closed.
 
+- Stock 1.3.0, signing in fails on JupyterHub 6: its handler uses the hub's statsd client, which
+  jupyterhub#5407 removed. Here the hub's own handler does the work and shows NativeAuthenticator's page.
 - Stock, the first to sign up under an admin's name becomes that admin. Here admins have their accounts when the
   hub starts, with a generated password that they change.
 - Stock, an admin who follows a link to ``/hub/authorize/NAME``, from any page or mail, lets that user in. Here
@@ -13,8 +15,9 @@ from typing import Any
 
 import bcrypt
 import nativeauthenticator
+from jupyterhub.handlers.login import LoginHandler
 from nativeauthenticator import NativeAuthenticator
-from nativeauthenticator.handlers import DiscardHandler, ToggleAuthorizationHandler
+from nativeauthenticator import handlers as native
 from nativeauthenticator.orm import UserInfo
 from tornado import web
 from traitlets import Unicode
@@ -24,7 +27,7 @@ def template_path() -> str:
     """Directory of NativeAuthenticator's pages.
 
     It registers the directory itself, but behind the hub's, so that the links in its ``page.html`` (change
-    password, authorize users) never show.
+    password, authorize users) never show. A ``page.html`` of ours must have them too.
     """
     return str(Path(nativeauthenticator.__file__).parent / "templates")
 
@@ -47,12 +50,30 @@ class _FromOurPages:
         return super().prepare()  # type: ignore[misc]
 
 
-class _Toggle(_FromOurPages, ToggleAuthorizationHandler):
+class _Toggle(_FromOurPages, native.ToggleAuthorizationHandler):
     pass
 
 
-class _Discard(_FromOurPages, DiscardHandler):
+class _Discard(_FromOurPages, native.DiscardHandler):
     pass
+
+
+class _Login(LoginHandler, native.LocalBase):
+    def render_template(self, name: str, **values: Any) -> Any:
+        if name == "login.html":
+            name = "native-login.html"
+            values |= {"enable_signup": self.authenticator.enable_signup, "two_factor_auth": False}
+            if values.get("login_error") and self._awaits_approval():
+                values["login_error"] = "Your account waits for an administrator's approval."
+        return super().render_template(name, **values)
+
+    def _awaits_approval(self) -> bool:
+        account = self.authenticator.get_user(self.get_argument("username", default=""))
+        if account is None or account.is_authorized:
+            return False
+        # Only to those who know the password; for others there is no such account.
+        known: bool = account.is_valid_password(self.get_argument("password", default="", strip=False))
+        return known
 
 
 class AccountsAuthenticator(NativeAuthenticator):
@@ -76,5 +97,9 @@ class AccountsAuthenticator(NativeAuthenticator):
         self.log.info("Made an account for the admin %s, with the generated admin password", name)
 
     def get_handlers(self, app: Any) -> list[Any]:
-        ours = {ToggleAuthorizationHandler: _Toggle, DiscardHandler: _Discard}
+        ours = {
+            native.LoginHandler: _Login,
+            native.ToggleAuthorizationHandler: _Toggle,
+            native.DiscardHandler: _Discard,
+        }
         return [(path, ours.get(handler, handler)) for path, handler in super().get_handlers(app)]

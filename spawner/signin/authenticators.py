@@ -20,6 +20,9 @@ Traits = dict[str, object]
 # What the demo's administrator is called.
 DEMO_ADMIN = "admin"
 
+# A page for whom is not let in.
+TEMPLATES = str(Path(__file__).parent / "templates")
+
 _NAMES = {
     "github": "GitHub",
     "gitlab": "GitLab",
@@ -42,12 +45,16 @@ class AuthenticatorConfig:
     traits
         Values by section (class name) and trait. There are secrets among them, so it is not printed.
     template_paths
-        Directories of page templates that the authenticator brings.
+        Directories of page templates that belong to it; they go behind those that are there.
+    template_vars
+        Further names in page templates. ``accounts`` is true where people have passwords here, which the pages
+        ``change-password`` and, for admins, ``authorize`` are for.
     """
 
     authenticator_class: str
     traits: Mapping[str, Traits] = field(repr=False)
-    template_paths: tuple[str, ...] = ()
+    template_paths: tuple[str, ...] = (TEMPLATES,)
+    template_vars: Mapping[str, object] = field(default_factory=lambda: {"accounts": False})
 
     def apply(self, config: Any) -> None:
         """Set all of it in a ``traitlets`` configuration, the ``c`` of ``jupyterhub_config.py``."""
@@ -55,11 +62,9 @@ class AuthenticatorConfig:
         for section, traits in self.traits.items():
             target: MutableMapping[str, object] = config[section]
             target.update(traits)
-        if self.template_paths:
-            config.JupyterHub.template_paths = [
-                *(config.JupyterHub.get("template_paths") or []),
-                *self.template_paths,
-            ]
+        hub = config.JupyterHub
+        hub.template_paths = [*(hub.get("template_paths") or []), *self.template_paths]
+        hub.template_vars = {**(hub.get("template_vars") or {}), **self.template_vars}
 
 
 def authenticator_config(
@@ -82,7 +87,7 @@ def authenticator_config(
     endpoints
         From `spawner.signin.endpoints`; needed for `oidc`.
     ca_bundle
-        From `spawner.signin.trust_bundle`.
+        Certificate authorities to trust, the usual ones included; None for the system's.
 
     Raises
     ------
@@ -146,7 +151,8 @@ def _native(sign_in: SignIn, admin_password: str) -> AuthenticatorConfig:
                 "seconds_before_next_try": 60,
             }
         },
-        (template_path(),),
+        (TEMPLATES, template_path()),
+        {"accounts": True},
     )
 
 

@@ -18,7 +18,7 @@ class UserNameFrom:
     def __call__(self, claims: Mapping[str, object]) -> str:
         name = claims.get(self.claim)
         if not isinstance(name, str) or not name.strip():
-            there = ", ".join(sorted(claims)) or "none"
+            there = ", ".join(sorted(claim for claim, value in claims.items() if value is not None)) or "nothing"
             raise _refusal(
                 f"The sign-in provider did not say your {self.claim!r}, from which your user name here is made. "
                 f"Tell the hub's administrator; the provider sent: {there}."

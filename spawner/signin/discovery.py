@@ -48,7 +48,7 @@ def endpoints(
     Parameters
     ----------
     ca_bundle
-        Certificate authorities to trust, see `trust_bundle`; None for the system's.
+        Certificate authorities to trust, the usual ones included; None for the system's.
     memory
         File that keeps the last answer. A hub that restarts while the provider does not answer takes it from
         there: nobody can sign in then, but those who are signed in can go on.

@@ -29,9 +29,9 @@ _WITH_GROUPS = PROVIDERS - {"google"}
 METHODS: dict[str, frozenset[str]] = {
     "allow_all": PROVIDERS,
     "allowed_users": _EVERYWHERE_BUT_DEMO,
+    "allowed_groups": _WITH_GROUPS,
     "blocked_users": _EVERYWHERE_BUT_DEMO,
     "admins": _EVERYWHERE_BUT_DEMO,
-    "allowed_groups": _WITH_GROUPS,
     "admin_groups": _WITH_GROUPS,
     "sync_groups": _WITH_GROUPS,
     "client_id": PROVIDERS,

@@ -1,0 +1,54 @@
+# `make help` lists what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test bench images lint docs lock clean
+
+BERTH := .venv/bin/berth
+PIP_COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+up: ## Install what is missing, start the hub, print its address (settings: berth.yaml, BERTH_*)
+	@scripts/bootstrap hub
+	@$(BERTH) up
+
+down: ## Stop the hub; users' containers keep running (PURGE=1: remove them, homes and state as well)
+	@scripts/bootstrap hub
+	@$(BERTH) down $(if $(filter-out 0,$(PURGE)),--purge)
+
+images: ## Build the user image (FLAVOUR=cpu, gpu or all)
+	@scripts/bootstrap hub
+	@$(BERTH) images $(if $(FLAVOUR),--flavour $(FLAVOUR))
+
+test: ## Install what the tests need, build the user image, run all tests (ARGS: further arguments of pytest)
+	@scripts/bootstrap dev
+	@.venv/bin/python scripts/prepare_tests.py
+	@.venv/bin/pytest --durations=15 $(ARGS)
+
+bench: ## Compare with stock DockerSpawner on the same image and engine
+	@scripts/bootstrap dev
+	@.venv/bin/python -m tests.bench $(ARGS)
+
+lint: ## Check style, types and the import contracts
+	@scripts/bootstrap dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+docs: ## Render the reference pages from the settings' schema
+	@scripts/bootstrap hub
+	@$(BERTH) settings reference --write
+
+lock: ## Resolve all dependencies anew into the lock files
+	@scripts/bootstrap dev
+	$(PIP_COMPILE) pyproject.toml requirements/build.in -o requirements/hub.txt
+	$(PIP_COMPILE) requirements/build.in -c requirements/hub.txt -o requirements/build.txt
+	$(PIP_COMPILE) pyproject.toml --extra dev requirements/build.in -c requirements/hub.txt -o requirements/dev.txt
+	$(PIP_COMPILE) requirements/node.in -o requirements/node.txt
+	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+
+clean: ## Remove what was installed into this directory (state and images stay)
+	rm -rf .venv node_modules tests/support/oidc/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Installs one locked environment: install.sh bootstrap | jupyter | tensorflow | cuda
+#
+# Takes from the environment: PIP_INDEX_URL (optional) and the proxies; trusts /build/ca.pem.
+set -eu
+
+export SSL_CERT_FILE=/build/ca.pem PIP_CERT=/build/ca.pem
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+export UV_NO_CACHE=1 UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_NO_PROGRESS=1
+[ -n "${PIP_INDEX_URL:-}" ] && export UV_DEFAULT_INDEX="$PIP_INDEX_URL" || unset PIP_INDEX_URL
+
+# install LOCK PYTHON [OPTION...]
+install() {
+    lock=$1 python=$2
+    shift 2
+    /build/uv/bin/uv pip install --compile-bytecode --require-hashes --only-binary :all: --python "$python" "$@" -r "/build/$lock"
+}
+
+case $1 in
+bootstrap)
+    python3.11 -m venv /build/uv
+    /build/uv/bin/pip install -q --require-hashes -r /build/uv.txt
+    ;;
+jupyter)
+    python3.11 -m venv --without-pip /opt/jupyter
+    install jupyter.txt /opt/jupyter/bin/python
+    /opt/jupyter/bin/python /build/slim.py
+    ;;
+tensorflow)
+    python3.9 -m venv --without-pip --system-site-packages /opt/tensorflow
+    install tensorflow.txt /opt/tensorflow/bin/python
+    # `jupyter` is the server environment's command, also in a terminal.
+    rm -f /opt/tensorflow/bin/jupyter*
+    # What the image brings moves to a directory of its own, behind the user's in the search order, so that a user's
+    # `pip install --upgrade pandas` works: pip refuses to shadow what lies in an environment's site-packages.
+    lib=/opt/tensorflow/lib/python3.9
+    mv $lib/site-packages $lib/image-packages
+    mkdir $lib/site-packages
+    cp /build/user_site.pth $lib/site-packages/
+    ;;
+cuda)
+    install cuda.txt /opt/tensorflow-none --target /opt/cuda
+    ;;
+esac

