@@ -15,12 +15,10 @@ from spawner.engine.certificates import write_bundle
 from spawner.engine.client import shared_engine
 from spawner.engine.network import Firewall, ensure_firewall, ensure_network
 from spawner.pages import STATIC, TEMPLATES
-from spawner.settings import SpawnerSettings
+from spawner.settings import HUB_PORT, SpawnerSettings
 from spawner.settings_file import load_settings
 from spawner.signin import authenticator_config, endpoints
 from spawner.state import StateDirectory
-
-HUB_PORT = 8081
 
 root = Path(__file__).parent
 settings = load_settings(root)

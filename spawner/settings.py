@@ -24,6 +24,7 @@ from .signin import SignIn
 from .units import Bytes
 
 DEFAULT_IMAGE = "berth/tensorflow:2.9.3-cpu"
+HUB_PORT = 8081  # of the hub's API, at the gateway of the users' network; no two hubs share a network
 
 _Cpu = Annotated[float, Field(gt=0, le=4096)]
 _Memory = Annotated[Bytes, Field(ge=64 << 20)]

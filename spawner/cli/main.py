@@ -8,6 +8,7 @@ import click
 
 from ..errors import BerthError
 from .down import down
+from .firewall import firewall
 from .images import images
 from .settings import settings
 from .status import status
@@ -33,5 +34,5 @@ def main() -> None:
     """Run a multi-user JupyterHub that gives each user an isolated TensorFlow container."""
 
 
-for _command in (down, images, settings, status, up):
+for _command in (down, firewall, images, settings, status, up):
     main.add_command(_command)

@@ -94,6 +94,8 @@ class Work:
         Of the processes in the users' containers.
     shims
         containerd's helpers of these containers, runc included.
+    idle_rate
+        Cores that were busy before, when nothing was asked of the machine.
     """
 
     machine: float
@@ -102,6 +104,7 @@ class Work:
     proxy: float
     engine: float
     shims: float
+    idle_rate: float
 
     @property
     def attributed(self) -> float:
@@ -132,6 +135,7 @@ def work(before: Reading, after: Reading, wall: float, idle_rate: float, contain
         proxy=after.proxy - before.proxy,
         engine=after.engine - before.engine,
         shims=shims,
+        idle_rate=idle_rate,
     )
 
 

@@ -1,5 +1,6 @@
 """What is measured, and in which order."""
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -97,7 +98,7 @@ def at_once(client: docker.APIClient, sides: Sequence[Side], servers: int, round
         time.sleep(_SETTLE_SECONDS)
         idle = _idle_rate()
         before, begun = Reading.take(side.hub_pid), time.perf_counter()
-        ready = _together([lambda user=user: side.spawn(user) for user in users])  # type: ignore[misc]
+        ready = _together([functools.partial(side.spawn, user) for user in users])
         wall, after = time.perf_counter() - begun, Reading.take(side.hub_pid)
         ids = frozenset(str(client.inspect_container(side.container(user))["Id"]) for user in users)
         shims = shim_seconds(ids)
@@ -105,7 +106,7 @@ def at_once(client: docker.APIClient, sides: Sequence[Side], servers: int, round
         spent = work(before, after, wall, idle, inside, shims)
         for user in users:
             side.require_answer(user)
-        _together([lambda user=user: side.stop(user) for user in users])  # type: ignore[misc]
+        _together([functools.partial(side.stop, user) for user in users])
         result = results[side.name]
         result.wall.append(wall)
         result.ready.append(ready)

@@ -169,7 +169,7 @@ def stock_side(directory: Path, image: str, client: docker.DockerClient) -> Iter
             encoding="utf-8",
         )
         log = directory / "hub.log"
-        command = [Path(sys.executable).parent / "jupyterhub", "-f", config]
+        command: list[str | Path] = [Path(sys.executable).parent / "jupyterhub", "-f", config]
         with process(command, log, cwd=directory) as started:
             url = f"http://127.0.0.1:{port}"
             wait_for_http(f"{url}/hub/health", started, log)

@@ -1,9 +1,9 @@
 import pytest
 from rich.console import Console
 
-from .clocks import Process, Reading, machine_seconds, work
+from .clocks import Process, Reading, Work, machine_seconds, work
 from .measure import Burst, Single, alternating
-from .report import Row, as_json, burst_rows, single_rows, spread, table
+from .report import QUIET, Row, as_json, burst_rows, foreign, single_rows, spread, table
 
 TICKS = 100
 
@@ -37,7 +37,8 @@ def test_sides_take_turns_at_being_first() -> None:
 def test_median_and_spread() -> None:
     stock, ours = Single([3.0, 2.0, 10.0], [1.0] * 3), Single([1.0, 2.0, 1.2], [0.5] * 3)
     ready, container = single_rows(stock, ours, ready=True, container=True)
-    assert (ready.stock, ready.ours, ready.ratio, ready.met) == (3.0, 1.2, pytest.approx(0.4), True)
+    assert (ready.stock, ready.ours, ready.met) == (3.0, 1.2, True)
+    assert ready.ratio == pytest.approx(0.4)
     assert ready.spread == ("2.00 to 10.00", "1.00 to 2.00")
     assert (container.ratio, container.met) == (0.5, None)
     assert spread([1.0]) == ""
@@ -49,10 +50,23 @@ def test_burst_is_told_per_spawn() -> None:
     for burst, machine in ((stock, 8.0), (stock, 12.0), (ours, 8.0)):
         burst.wall.append(machine)
         burst.work.append(work(before, Reading(machine, 0, 1, 0, 1), 1, zero, 2, 1))
-    wall, cpu, *parts = burst_rows(stock, ours)
+    wall, machine, attributed, *parts = burst_rows(stock, ours)
     assert (wall.stock, wall.ours) == (10.0, 8.0)
-    assert (cpu.stock, cpu.ours, cpu.ratio, cpu.met) == (2.5, 2.0, pytest.approx(0.8), False)
+    assert (machine.stock, machine.ours) == (2.5, 2.0)
+    assert machine.ratio == pytest.approx(0.8)
+    assert (attributed.stock, attributed.ours, attributed.met) == (1.25, 1.25, False)
     assert all(part.detail for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("idle_rate", "machine", "judged"),
+    [(0.02, 10.0, True), (1.5, 10.0, False), (0.02, 30.0, False), (0.02, 1.0, False)],
+    ids=["quiet", "busy before", "busy meanwhile", "quieter than before"],
+)
+def test_whole_machine_is_judged_only_if_nobody_else_used_it(idle_rate: float, machine: float, judged: bool) -> None:
+    burst = Burst(4, [10.0], [[10.0] * 4], [Work(machine, 7.0, 1.0, 0.1, 1.0, 0.2, idle_rate)])
+    assert (foreign([burst]) <= QUIET) is judged
+    assert (burst_rows(burst, burst)[1].aim is not None) is judged
 
 
 def test_no_ratio_to_nothing() -> None:

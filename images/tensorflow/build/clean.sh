@@ -10,11 +10,10 @@ apt-get purge -qq -y --auto-remove python3.11-venv >/dev/null
 rm -rf /etc/apt && mv /build/apt.orig /etc/apt
 rm -f /etc/dpkg/dpkg.cfg.d/90build
 
-mkdir -p /etc/berth/certificates
+mkdir -p /etc/berth
 if [ "${KEEP_CERTIFICATES:-0}" = 1 ]; then
-    cp /build/certificates/*.crt /etc/berth/certificates/
-    cp /build/certificates/*.crt /usr/local/share/ca-certificates/
-    update-ca-certificates >/dev/null 2>&1
+    # berth-start tells everything that speaks TLS of this file; a deployment may mount another one over it.
+    cp /build/ca.pem /etc/berth/ca-bundle.pem
 fi
 
 # /srv/shared is where the deployment mounts its read-only data.

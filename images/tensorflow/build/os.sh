@@ -16,20 +16,15 @@ uris() {
         sed -n 's/^deb  *\(\[[^]]*\] *\)\{0,1\}\([a-z+]*:[^ ]*\).*/\2/p'
     cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed -n 's/^URIs: *//p' | tr ' ' '\n'
 }
-if [ -n "${DEBIAN_MIRROR:-}" ]; then
-    main=${DEBIAN_MIRROR%/}
-    security=$(uris | grep -m1 -e '-security/*$' || true)
-    [ -z "$security" ] || security=${main%/*}/debian-security
-else
-    main=$(uris | grep -v -m1 -e '-security/*$')
-    security=$(uris | grep -m1 -e '-security/*$' || true)
-fi
+main=${DEBIAN_MIRROR:-$(uris | grep -v -m1 -e '-security/*$')}
+main=${main%/}
+# A mirror's security updates lie beside it, as at Debian's own address; else where the base has them from.
+beside=${main%/*}/debian-security
+elsewhere=$(uris | grep -m1 -e '-security/*$' || true)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*
 for suite in bookworm bullseye; do
     echo "deb [signed-by=$keyring] $main $suite main" > /etc/apt/sources.list.d/$suite.list
-    [ -z "$security" ] ||
-        echo "deb [signed-by=$keyring] $security $suite-security main" > /etc/apt/sources.list.d/$suite-security.list
 done
 # Debian 11 serves nothing but Python 3.9 and what that needs.
 printf 'Package: *\nPin: release n=bullseye*\nPin-Priority: 100\n' > /etc/apt/preferences.d/bullseye
@@ -47,11 +42,24 @@ C
 printf 'path-exclude /usr/share/%s\n' 'doc/*' 'man/*' 'info/*' 'locale/*' > /etc/dpkg/dpkg.cfg.d/90build
 printf 'path-include /usr/share/doc/*/copyright\n' >> /etc/dpkg/dpkg.cfg.d/90build
 
-apt-get update -qq || {
-    # Debian moves old security suites to its archive some day; Python 3.9 itself is in the main suite.
-    rm -f /etc/apt/sources.list.d/bullseye-security.list
-    apt-get update -qq
+update() {
+    apt-get update -qq -o APT::Update::Error-Mode=any
 }
+security() {
+    for suite in bookworm ${2:-}; do
+        echo "deb [signed-by=$keyring] $1 $suite-security main" > /etc/apt/sources.list.d/$suite-security.list
+    done
+    update
+}
+# Old suites' security updates move to Debian's archive some day; the main suite has Python 3.9 all the same.
+if ! security "$beside" bullseye && ! security "$beside"; then
+    rm -f /etc/apt/sources.list.d/*-security.list
+    if [ -z "$elsewhere" ] || ! security "$elsewhere"; then
+        rm -f /etc/apt/sources.list.d/*-security.list
+        echo "W: no security updates from $beside${elsewhere:+ nor $elsewhere}" >&2
+        update
+    fi
+fi
 apt-get upgrade -qq -y
 apt-get install -qq -y \
     bash-completion ca-certificates curl git less nano openssh-client procps tini unzip \
