@@ -176,10 +176,10 @@ find_node() {
 # npm_install FOLDER TITLE: install exactly what the folder's lock file names.
 npm_install() {
     npm_lock=$(checksum "$1/package-lock.json")
-    if [ "$(cat "$1/node_modules/.berth-installed" 2>/dev/null)" = "$npm_lock" ]; then return 0; fi
+    if [ "$(cat "$1/node_modules/.berth-lock" 2>/dev/null)" = "$npm_lock" ]; then return 0; fi
     # npm removes node_modules first, and the stamp in it: what is interrupted starts again.
-    watch "$2" 0 '^added' run_npm ci --prefix "$1" --no-audit --no-fund --no-update-notifier --loglevel=error
-    echo "$npm_lock" >"$1/node_modules/.berth-installed"
+    watch "$2" 0 '^added' run_npm ci --prefix "$1" --no-audit --no-fund --ignore-scripts --loglevel=error
+    printf %s "$npm_lock" >"$1/node_modules/.berth-lock"
 }
 
 run_npm() {

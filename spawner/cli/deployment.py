@@ -89,7 +89,7 @@ def has_gpus() -> bool:
     return _NVIDIA_DRIVER.exists() and any(shutil.which(tool) for tool in _NVIDIA_TOOLS)
 
 
-def connect(timeout: float = 60) -> docker.APIClient:
+def connect(timeout: int = 60) -> docker.APIClient:
     """Connect to the engine.
 
     Raises

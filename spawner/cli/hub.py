@@ -21,6 +21,7 @@ from .processes import Process, read_pid
 _LOG_LIMIT = 20 << 20
 _READY_SECONDS = 120.0
 _STOP_SECONDS = 30.0
+_QUIET_SECONDS = 20.0
 _PROXY = "configurable-http-proxy"
 
 
@@ -141,7 +142,7 @@ def start_hub(deployment: Deployment, lock: StateLock, report: Callable[[str], N
     record.replace(state.hub_pid_file)
     began = time.monotonic()
     told = began
-    while not answers(deployment.local_url):
+    while not (_said_ready(log_path, begin, began) and answers(deployment.local_url)):
         now = time.monotonic()
         if child.poll() is not None:
             state.hub_pid_file.unlink(missing_ok=True)
@@ -157,6 +158,13 @@ def start_hub(deployment: Deployment, lock: StateLock, report: Callable[[str], N
             report(f"not yet, after {now - began:.0f} s (log: {log_path})")
         time.sleep(0.1)
     return hub
+
+
+def _said_ready(log: Path, begin: int, began: float) -> bool:
+    """Tell whether to ask yet: the proxy fills the log with errors where it is asked before the hub is there."""
+    with log.open("rb") as file:
+        file.seek(begin)
+        return b"JupyterHub is now running" in file.read() or time.monotonic() - began > _QUIET_SECONDS
 
 
 def answers(url: str) -> bool:

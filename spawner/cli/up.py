@@ -97,10 +97,11 @@ def _sign_in(deployment: Deployment, credentials: Credentials, output: Output) -
     if deployment.settings.sign_in.method != "demo":
         return
     # Passwords belong on a screen, not in the log of whoever runs this unattended.
-    user, admin = (
-        (credentials.user_password, credentials.admin_password)
-        if output.is_terminal
-        else ("user_password", "admin_password")
-    )
-    output.say(f"  Sign in with any name and {user}, or as {credentials.admin_users[0]} with {admin}")
-    output.say(f"  (demo; passwords in {deployment.state.credentials_file})")
+    admin = credentials.admin_users[0]
+    if output.is_terminal:
+        output.say(f"  Sign in with any name and the password {credentials.user_password}")
+        output.say(f"  or as {admin} with the password {credentials.admin_password}")
+        output.say(f"  (a demo; both are in {deployment.state.credentials_file})")
+    else:
+        output.say(f"  Sign in with any name and the user password, or as {admin} with the admin password:")
+        output.say(f"  both are in {deployment.state.credentials_file}")

@@ -50,10 +50,10 @@ def test_burst_is_told_per_spawn() -> None:
     for burst, machine in ((stock, 8.0), (stock, 12.0), (ours, 8.0)):
         burst.wall.append(machine)
         burst.work.append(work(before, Reading(machine, 0, 1, 0, 1), 1, zero, 2, 1))
-    wall, machine, attributed, *parts = burst_rows(stock, ours)
+    wall, whole, attributed, *parts = burst_rows(stock, ours)
     assert (wall.stock, wall.ours) == (10.0, 8.0)
-    assert (machine.stock, machine.ours) == (2.5, 2.0)
-    assert machine.ratio == pytest.approx(0.8)
+    assert (whole.stock, whole.ours) == (2.5, 2.0)
+    assert whole.ratio == pytest.approx(0.8)
     assert (attributed.stock, attributed.ours, attributed.met) == (1.25, 1.25, False)
     assert all(part.detail for part in parts)
 
