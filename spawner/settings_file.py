@@ -63,6 +63,7 @@ def _resolved(settings: Settings, base: Path) -> Settings:
     return settings.model_copy(
         update={
             "state_dir": _absolute(settings.state_dir, base),
+            "sign_in": settings.sign_in.resolved(base),
             "shared_dir": settings.shared_dir and _absolute(settings.shared_dir, base),
             "certificates": tuple(_absolute(path, base) for path in settings.certificates),
         }

@@ -27,8 +27,7 @@ mounts:
 
 def _certificate(path: Path) -> None:
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Company", "-days", "2"]
-        + f"-keyout /dev/null -out {path}".split(),
+        f"openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=Company -days 2 -keyout /dev/null -out {path}".split(),
         check=True,
         capture_output=True,
     )
