@@ -193,7 +193,8 @@ class SpawnerSettings(BaseModel):
     environment: dict[str, str] = Field(
         default_factory=dict, description="Further environment variables of users' servers."
     )
-    start_timeout: int = Field(300, gt=0, description="Seconds a start may take, image pull included.")
+    start_timeout: int = Field(1800, gt=0, description="Seconds a start may take in all, image pull included.")
+    ready_timeout: int = Field(120, gt=0, description="Seconds a server may take to answer, once its container runs.")
     stop_grace: int = Field(10, ge=0, description="Seconds a server gets to end by itself before it is killed.")
 
     @field_validator("profiles")

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import html
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -11,30 +10,30 @@ from typing import Any, TypeVar
 import docker
 from docker.errors import APIError
 from dockerspawner import DockerSpawner
-from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import maybe_future
 from traitlets import Bool, Int, Unicode, default
 
-from ..engine import certificates, containers, images, network
+from ..engine import containers, images, network
 from ..engine.client import Engine, Lane, shared_engine
-from ..engine.containers import ContainerSpec, Mount
+from ..engine.containers import ContainerSpec
 from ..engine.view import HUB_LABEL, EngineView
-from ..errors import BerthError, ContainerExited, EngineUnavailable
+from ..errors import BerthError, ContainerExited, EngineUnavailable, ServerNotReady
 from ..pages import spawn_form
 from ..policy.admission import admit, format_bytes, profiles_for
 from ..policy.model import Deny, Grant, Person, Profile, SpawnRequest
-from ..policy.names import container_name, home_volume_name, network_name
+from ..policy.names import container_name, network_name
 from ..policy.request import parse_request
 from ..settings import SpawnerSettings
 from .progress import Steps
 from .readiness import wait_until_ready
+from .requests import options_from_form, refusal
+from .spec import build_spec
 from .traits import settings_traits
 from .watch import shared_view, watch
 
 T = TypeVar("T")
 
 _PATIENCE_SECONDS = 10.0  # for a cleaning-up, before the user hears of the failure
-_NO_DEVICES = "void"  # to the NVIDIA runtime: no GPU and no driver either
 
 
 # JupyterHub's own trait for the environment takes callables too.
@@ -116,7 +115,7 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
 
     @default("options_from_form")
     def _default_options_from_form(self) -> Callable[[dict[str, list[str]]], dict[str, Any]]:
-        return _options_from_form
+        return options_from_form
 
     # --- the life of a server ---------------------------------------------------------------------------------
 
@@ -159,10 +158,10 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
             return await self._start_granted(grant)
         except BerthError as error:
             await self._clean_up()
-            raise _refusal(error, 500) from error
+            raise refusal(error, 500) from error
         except APIError as error:
             await self._clean_up()
-            raise _refusal(EngineUnavailable(f"The Docker Engine refused: {error.explanation}"), 500) from error
+            raise refusal(EngineUnavailable(f"The Docker Engine refused: {error.explanation}"), 500) from error
         except BaseException:
             # Cancelled, or timed out by the hub: the same, then on its way.
             await self._clean_up()
@@ -175,7 +174,7 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         request = parse_request(self.user_options or {}, self._default_profile())
         decision = request if isinstance(request, Deny) else self.decide(request)
         if isinstance(decision, Deny):
-            raise _refusal(decision, 400 if decision.code == "invalid_option" else 403)
+            raise refusal(decision, 400 if decision.code == "invalid_option" else 403)
         return decision
 
     def _default_profile(self) -> str:
@@ -189,7 +188,7 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         self.mem_limit, self.cpu_limit = grant.limits.memory, grant.limits.cpu
         image: str = grant.profile.image or self.image
         user_network, _ = await asyncio.gather(self._network(), self._image_here(image))
-        spec = await self._spec(grant, image, user_network)
+        spec = build_spec(self, grant, image, user_network)
         self.object_id = await self._obtain_container(spec)
         self._watch()
         self._steps.add(50, "Container created.")
@@ -199,7 +198,11 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         if not ip:
             raise await self._exited()
         self._steps.add(60, "Container started; waiting for the server in it to answer.")
-        if not await wait_until_ready(self._probe_url(ip), self._has_ended, self.start_timeout):
+        try:
+            answers = await wait_until_ready(self._probe_url(ip), self._has_ended, self.ready_timeout)
+        except TimeoutError:
+            raise await self._silent() from None
+        if not answers:
             raise await self._exited()
         self._steps.add(95, "The server answers.")
         return ip, self.port
@@ -236,31 +239,6 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
 
         await self.engine.call("slow", lambda client: images.pull(client, image, report))
 
-    async def _spec(self, grant: Grant, image: str, user_network: network.UserNetwork) -> ContainerSpec:
-        environment = {**self.get_env(), "JUPYTER_IMAGE_SPEC": image, "NVIDIA_VISIBLE_DEVICES": _NO_DEVICES}
-        mounts = [Mount(mount.source, mount.target, mount.read_only) for mount in self.mounts]
-        if self.shared_dir:
-            mounts.append(Mount(str(self.shared_dir), containers.SHARED))
-        if self.certificates:
-            target = Path(self.data_dir) / "ca-bundle.pem"
-            bundle = await asyncio.to_thread(certificates.write_bundle, self.certificates, target)
-            mounts.append(Mount(str(bundle), certificates.TARGET))
-            environment = {**dict.fromkeys(certificates.VARIABLES, certificates.TARGET), **environment}
-        return ContainerSpec(
-            name=self.container_name,
-            hub_id=self.hub_id,
-            user=self.user.name,
-            server=self.name,
-            image=image,
-            port=self.port,
-            network=user_network.name,
-            home_volume=home_volume_name(self.hub_id, self.user.name),
-            limits=grant.limits,
-            environment=environment,
-            command=(*(self.cmd or ()), *self.get_args()),
-            mounts=tuple(mounts),
-        )
-
     async def _obtain_container(self, spec: ContainerSpec) -> str:
         """Get a container for this start; today always a new one."""
         return await self._call("heavy", lambda client: containers.create(client, spec))
@@ -272,15 +250,23 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
     async def _exited(self) -> ContainerExited:
         """Explain why the container ended, with what it said last."""
         state = await self.engine.call("quick", lambda client: containers.state(client, self.object_id))
-        lines = await self.engine.call("quick", lambda client: containers.last_lines(client, self.object_id))
         if state is None:
             cause = "it was removed by somebody"
         elif state.out_of_memory:
             cause = f"it needed more memory than its {format_bytes(self.mem_limit)}"
         else:
             cause = f"exit code {state.exit_code}"
-        said = f" Its last words:\n{lines}" if lines else " It said nothing."
-        return ContainerExited(f"The container ended before its server answered: {cause}.{said}")
+        return ContainerExited(f"The container ended before its server answered: {cause}.{await self._last_words()}")
+
+    async def _silent(self) -> ServerNotReady:
+        return ServerNotReady(
+            f"The container runs, but its server did not answer within {self.ready_timeout} s."
+            f"{await self._last_words()}"
+        )
+
+    async def _last_words(self) -> str:
+        lines = await self.engine.call("quick", lambda client: containers.last_lines(client, self.object_id))
+        return f" Its last words:\n{lines}" if lines else " It said nothing."
 
     async def _clean_up(self) -> None:
         """Remove what a failed or cancelled start made; goes on in the background while the engine does not answer."""
@@ -351,7 +337,7 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         self._watch()
         ip = containers.address(answer, network_name(self.hub_id))
         try:
-            alive = await wait_until_ready(self._probe_url(ip), self._has_ended, self.start_timeout)
+            alive = await wait_until_ready(self._probe_url(ip), self._has_ended, self.ready_timeout)
         except TimeoutError:
             alive = False
         if not alive:
@@ -407,31 +393,3 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
     async def progress(self) -> AsyncIterator[dict[str, object]]:
         async for step in self._steps.follow():
             yield step
-
-
-def _options_from_form(form: dict[str, list[str]]) -> dict[str, Any]:
-    """Turn the form's texts into what the API takes; what is no number stays a text, for the policy to refuse."""
-    options: dict[str, Any] = {}
-    for name, values in form.items():
-        text = values[-1]
-        if name in {"gpus", "hours"}:
-            if text == "":
-                continue
-            try:
-                options[name] = int(text) if name == "gpus" else float(text)
-                continue
-            except ValueError:
-                pass
-        options[name] = text
-    return options
-
-
-def _refusal(cause: Deny | BerthError, status: int) -> SpawnException:
-    """Give the hub's exception: the code becomes a metric's label, the text is shown as it stands, lines kept."""
-    text = cause.reason if isinstance(cause, Deny) else str(cause)
-    first, _, rest = text.partition("\n")
-    shown = html.escape(first) + (f"<pre class='berth-log'>{html.escape(rest)}</pre>" if rest else "")
-    refusal = SpawnException(text, reason=cause.code, message_html=shown, status_code=status)
-    # The form's page reads these instead, and would else show the exception's technical text.
-    refusal.jupyterhub_message, refusal.jupyterhub_html_message = text, shown
-    return refusal

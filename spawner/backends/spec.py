@@ -1,0 +1,54 @@
+"""From a spawner's traits and a grant to the container's specification."""
+
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from ..engine import certificates, containers
+from ..engine.containers import ContainerSpec, Mount
+from ..engine.network import UserNetwork
+from ..policy.model import Grant
+from ..policy.names import home_volume_name
+
+_NO_DEVICES = "void"  # to the NVIDIA runtime: no GPU and no driver either
+_TRANSLATION = "1.41"  # API version that names the keys of HostConfig: Engine 20.10's
+
+
+def build_spec(spawner: Any, grant: Grant, image: str, network: UserNetwork) -> ContainerSpec:
+    """Say all about the container of a granted start. Writes the bundle of certificates, where there are extra ones."""
+    environment = {**spawner.get_env(), "JUPYTER_IMAGE_SPEC": image, "NVIDIA_VISIBLE_DEVICES": _NO_DEVICES}
+    mounts = [Mount(mount.source, mount.target, mount.read_only) for mount in spawner.mounts]
+    # What a hub's administrator has set the way of any DockerSpawner.
+    mounts += [Mount(source, bind["bind"], bind["mode"] == "ro") for source, bind in spawner.volume_binds.items()]
+    if spawner.shared_dir:
+        mounts.append(Mount(str(spawner.shared_dir), containers.SHARED))
+    if spawner.certificates:
+        bundle = certificates.write_bundle(spawner.certificates, Path(spawner.data_dir) / "ca-bundle.pem")
+        mounts.append(Mount(str(bundle), certificates.TARGET))
+        environment = {**dict.fromkeys(certificates.VARIABLES, certificates.TARGET), **environment}
+    return ContainerSpec(
+        name=spawner.container_name,
+        hub_id=spawner.hub_id,
+        user=spawner.user.name,
+        server=spawner.name,
+        image=image,
+        port=spawner.port,
+        network=network.name,
+        home_volume=home_volume_name(spawner.hub_id, spawner.user.name),
+        limits=grant.limits,
+        environment=environment,
+        command=(*(spawner.cmd or ()), *spawner.get_args()),
+        mounts=tuple(mounts),
+        host_config=_extra_host_config(spawner),
+    )
+
+
+def _extra_host_config(spawner: Any) -> dict[str, Any]:
+    """Translate DockerSpawner's `extra_host_config`, keywords of docker-py, into the engine's keys."""
+    extra = spawner._render_templates(spawner._eval_if_callable(spawner.extra_host_config))  # noqa: SLF001  DockerSpawner's own
+    translated = dict(docker.types.HostConfig(version=_TRANSLATION, **extra))
+    if "network_mode" not in extra:
+        # docker-py always says one, and ours must hold.
+        translated.pop("NetworkMode", None)
+    return translated
