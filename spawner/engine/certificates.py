@@ -32,7 +32,7 @@ def write_bundle(extra: Sequence[Path], target: Path, usual: Iterable[Path] = _S
     parts = [next((path for path in usual if path.is_file()), Path(certifi.where())).read_text()]
     for path in extra:
         try:
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8", errors="replace")  # DER is no text
         except OSError as error:
             raise SettingsInvalid(f"certificates: {path} cannot be read: {error.strerror}.") from None
         if "-----BEGIN CERTIFICATE-----" not in text:

@@ -1,5 +1,6 @@
 """Users' containers: the engine's request built from plain values, and removal that is confirmed."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -199,4 +200,5 @@ def remove(client: docker.APIClient, container: str) -> None:
         # 409: somebody else is removing it already.
         if error.response is None or error.response.status_code != 409:
             raise
-        client.wait(container, condition="removed")
+        with contextlib.suppress(NotFound):  # done already
+            client.wait(container, condition="removed")

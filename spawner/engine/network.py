@@ -7,6 +7,7 @@ The bridge refuses traffic between its containers, and two chains in the host's 
   container on the bridge, not into the bridge from elsewhere, not to blocked destinations such as cloud metadata.
 """
 
+import ipaddress
 import re
 import shutil
 import subprocess
@@ -58,7 +59,7 @@ def ensure_network(client: docker.APIClient, hub_id: str, subnet: str | None = N
                 driver="bridge",
                 check_duplicate=True,
                 labels={HUB_LABEL: hub_id},
-                ipam=docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)]) if subnet else None,
+                ipam=_addresses(subnet) if subnet else None,
                 options={
                     "com.docker.network.bridge.name": bridge,
                     "com.docker.network.bridge.enable_icc": "false",
@@ -76,6 +77,12 @@ def ensure_network(client: docker.APIClient, hub_id: str, subnet: str | None = N
             raise EngineUnavailable(f"The network {name} vanished while it was made. Try again.")
     configuration = found["IPAM"]["Config"][0]
     return UserNetwork(name, bridge, configuration["Gateway"])
+
+
+def _addresses(subnet: str) -> docker.types.IPAMConfig:
+    # The engine gives the first address to the gateway anyway, but tells of it only if it was named.
+    gateway = str(next(ipaddress.IPv4Network(subnet).hosts()))
+    return docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet, gateway=gateway)])
 
 
 def _find(client: docker.APIClient, name: str) -> dict[str, Any] | None:
@@ -181,6 +188,8 @@ def remove_firewall(hub_id: str) -> None:
             if any(line.startswith(f":{chain} ") for line in saved):
                 _run(command, "--wait", "-F", chain)
                 _run(command, "--wait", "-X", chain)
+    for firewall in [firewall for firewall in _VERIFIED if firewall.hub_id == hub_id]:
+        del _VERIFIED[firewall]
 
 
 def remove_network(client: docker.APIClient, hub_id: str) -> bool:

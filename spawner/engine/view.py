@@ -4,6 +4,7 @@ One stream and one list serve the polls of all servers. The view never guesses: 
 and the caller asks the engine itself.
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -60,6 +61,14 @@ def state_from_inspect(answer: dict[str, Any]) -> ContainerState:
         bool(state.get("OOMKilled")),
         "" if running else state.get("FinishedAt", ""),
     )
+
+
+def _listed(client: docker.APIClient, entry: dict[str, Any]) -> ContainerState:
+    """Read an entry of ``GET /containers/json``, which does not say how a container ended."""
+    if entry["State"] in {"exited", "dead"}:
+        with contextlib.suppress(NotFound):  # its destroy event follows
+            return state_from_inspect(client.inspect_container(entry["Id"]))
+    return ContainerState(entry["Id"], entry["Names"][0].lstrip("/"), entry["State"])
 
 
 class EngineView:
@@ -129,10 +138,7 @@ class EngineView:
                 # Open the stream before the list, so that no change falls between the two.
                 self._stream = client.events(filters={**self._filters, "type": ["container"]}, decode=True)
                 listed = client.containers(all=True, filters=self._filters)
-                states = {
-                    entry["Id"]: ContainerState(entry["Id"], entry["Names"][0].lstrip("/"), entry["State"])
-                    for entry in listed
-                }
+                states = {entry["Id"]: _listed(client, entry) for entry in listed}
                 with self._lock:
                     ended = {id_ for id_, state in self._states.items() if state.running} - {
                         id_ for id_, state in states.items() if state.running

@@ -105,6 +105,8 @@ def format_bytes(count: int) -> str:
     amount = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if amount < 1024:
-            return f"{amount:.3g} {unit}" if amount < 1000 else f"{amount:.0f} {unit}"
+            break
         amount /= 1024
-    return f"{amount:.3g} TiB"
+    else:
+        unit = "TiB"
+    return f"{amount:.3g} {unit}" if amount < 999.5 else f"{amount:.0f} {unit}"

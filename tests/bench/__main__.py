@@ -38,11 +38,24 @@ def _parts(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 @click.option("--quick", is_flag=True, help="Fewer and smaller rounds: 3 one by one, 4 at once, one round.")
 @click.option("--only", default=",".join(_PARTS), callback=_parts, metavar="a,b,c", help="Which parts to measure.")
 @click.option("--image", default=DEFAULT_IMAGE, show_default=True, help="Image of the servers on both sides.")
+@click.option(
+    "--stock-cmd",
+    default="jupyterhub-singleuser",
+    show_default=True,
+    help="What stock DockerSpawner starts in the container. Berth starts the image's own command.",
+)
 @click.option("--repeats", type=click.IntRange(1), help="Servers per side, one by one.  [default: 10]")
 @click.option("--at-once", "servers", type=click.IntRange(1), help="Servers per side at once.  [default: 16]")
 @click.option("--rounds", type=click.IntRange(1), help="Rounds of servers at once.  [default: 2]")
 def main(
-    *, quick: bool, only: frozenset[str], image: str, repeats: int | None, servers: int | None, rounds: int | None
+    *,
+    quick: bool,
+    only: frozenset[str],
+    image: str,
+    stock_cmd: str,
+    repeats: int | None,
+    servers: int | None,
+    rounds: int | None,
 ) -> None:
     """Compare Berth with stock DockerSpawner: same engine, same image, same limits, in one run.
 
@@ -62,6 +75,8 @@ def main(
         raise click.ClickException(f"The Docker Engine does not answer: {error}") from None
     machine = describe(client, image)
     console.print(sentence(machine))
+    own = client.images.get(image).attrs["Config"]["Cmd"] or ["?"]
+    console.print(f"Commands in the container: stock {stock_cmd}, Berth {' '.join(own)} (the image's own)")
     repeats = repeats or (3 if quick else 10)
     servers = servers or (4 if quick else 16)
     rounds = rounds or (1 if quick else 2)
@@ -69,9 +84,10 @@ def main(
     raw: dict[str, object] = {}
     noise = 0.0
     with contextlib.ExitStack() as stack:
+        # By its id: whoever builds the image meanwhile moves its name.
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="berth-bench-")))
-        stock = stack.enter_context(stock_side(directory / "stock", image, client))
-        ours = stack.enter_context(berth_side(directory / "berth", image))
+        stock = stack.enter_context(stock_side(directory / "stock", str(machine["image_id"]), stock_cmd, client))
+        ours = stack.enter_context(berth_side(directory / "berth", str(machine["image_id"])))
         status = stack.enter_context(console.status("warming up"))
 
         def say(text: str) -> None:
@@ -101,7 +117,9 @@ def main(
             "therefore not judged; the sum of the parts counts only what belongs to each side.",
             style="yellow",
         )
-    path = _write({"machine": machine, "parts": sorted(only), "rows": as_json(rows), "measured": raw})
+    path = _write(
+        {"machine": machine, "stock_command": stock_cmd, "parts": sorted(only), "rows": as_json(rows), "measured": raw}
+    )
     console.print(f"Written to {path.relative_to(ROOT)}")
 
 

@@ -36,10 +36,16 @@ class Single:
         Seconds from request to ready.
     container
         CPU seconds spent in the container by then.
+    lab
+        Seconds from request until JupyterLab's page and what it asks first are answered.
+    container_lab
+        CPU seconds spent in the container by then.
     """
 
     ready: list[float] = field(default_factory=list)
     container: list[float] = field(default_factory=list)
+    lab: list[float] = field(default_factory=list)
+    container_lab: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -67,7 +73,7 @@ def warm_up(sides: Sequence[Side]) -> None:
     for side in sides:
         side.add_user("warm")
         side.spawn("warm")
-        side.require_answer("warm")
+        side.open_lab("warm")
         side.stop("warm")
 
 
@@ -80,11 +86,15 @@ def one_by_one(client: docker.APIClient, sides: Sequence[Side], rounds: int, say
         time.sleep(_SETTLE_SECONDS)
         seconds = side.spawn(user)
         inside = container_seconds(client, side.container(user))
-        side.require_answer(user)
+        opening = side.open_lab(user)
+        inside_lab = container_seconds(client, side.container(user))
         side.stop(user)
-        results[side.name].ready.append(seconds)
-        results[side.name].container.append(inside)
-        say(f"one by one, round {number + 1} of {rounds}: {side.name}: {seconds:.2f} s")
+        result = results[side.name]
+        result.ready.append(seconds)
+        result.container.append(inside)
+        result.lab.append(seconds + opening)
+        result.container_lab.append(inside_lab)
+        say(f"one by one, round {number + 1} of {rounds}: {side.name}: {seconds:.2f} s, lab {opening:.2f} s later")
     return results
 
 

@@ -51,8 +51,10 @@ def single_rows(stock: Single, ours: Single, *, ready: bool, container: bool) ->
     rows = []
     if ready:
         rows.append(_median("(a) request to ready, one at a time", stock.ready, ours.ready, AIM_READY))
+        rows.append(_median("    request to JupyterLab's page", stock.lab, ours.lab))
     if container:
         rows.append(_median("(c) CPU in the container until ready", stock.container, ours.container))
+        rows.append(_median("    CPU until JupyterLab's page", stock.container_lab, ours.container_lab))
     return rows
 
 

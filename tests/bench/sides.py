@@ -24,6 +24,18 @@ from ..support.processes import process, wait_for_http
 CPU_LIMIT, MEMORY_LIMIT = 1.0, "2G"
 _PATIENCE_SECONDS = 300
 
+# What JupyterLab's page asks the server for before it shows a launcher.
+_OPENING = (
+    "lab",
+    "api/kernelspecs",
+    "api/contents?content=1",
+    "api/sessions",
+    "api/terminals",
+    "lab/api/settings",
+    "lab/api/translations",
+    "lab/api/workspaces/default",
+)
+
 # As dockerspawner's documentation has it: the image's JupyterHub server, a volume per home, a network of its own.
 _STOCK = """
 c = get_config()
@@ -35,10 +47,10 @@ c.Authenticator.allow_all = True
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{proxy_port}"
 c.ConfigurableHTTPProxy.command = ["{proxy}"]
 c.JupyterHub.services = [dict(name="bench", api_token="{token}")]
-c.JupyterHub.load_roles = [dict(name="bench", services=["bench"], scopes=["admin:users", "admin:servers"])]
+c.JupyterHub.load_roles = [dict(name="bench", services=["bench"], scopes=["admin:users", "admin:servers", "access:servers"])]
 c.JupyterHub.spawner_class = "docker"
 c.DockerSpawner.image = "{image}"
-c.DockerSpawner.cmd = "jupyterhub-singleuser"
+c.DockerSpawner.cmd = "{command}"
 c.DockerSpawner.name_template = "{prefix}-{{username}}"
 c.DockerSpawner.network_name = "{prefix}"
 c.DockerSpawner.use_internal_ip = True
@@ -117,6 +129,24 @@ class Side:
         if answer.status_code != 200:
             raise SpawnFailed(f"{self.name}: {user}: ready, but its address answers HTTP {answer.status_code}")
 
+    def open_lab(self, user: str) -> float:
+        """Ask for JupyterLab's page and for what that asks first; give the seconds it took.
+
+        What a server leaves for later than its first answer is done here: this is when a person can work.
+
+        Raises
+        ------
+        SpawnFailed
+        """
+        begun = time.perf_counter()
+        for path in _OPENING:
+            answer = requests.get(
+                f"{self.url}/user/{user}/{path}", headers={"Authorization": f"token {self.token}"}, timeout=60
+            )
+            if answer.status_code != 200:
+                raise SpawnFailed(f"{self.name}: {user}: {path}: HTTP {answer.status_code}: {answer.text[:300]}")
+        return time.perf_counter() - begun
+
     def stop(self, user: str) -> None:
         """Stop a user's server and wait until the hub has forgotten it."""
         self._ask("DELETE", f"users/{user}/server").raise_for_status()
@@ -144,7 +174,7 @@ def berth_side(directory: Path, image: str) -> Iterator[Side]:
 
 
 @contextlib.contextmanager
-def stock_side(directory: Path, image: str, client: docker.DockerClient) -> Iterator[Side]:
+def stock_side(directory: Path, image: str, stock_command: str, client: docker.DockerClient) -> Iterator[Side]:
     """Run a plain JupyterHub with DockerSpawner; leaves nothing behind."""
     directory.mkdir()
     prefix, token = f"berth-bench-{secrets.token_hex(4)}", secrets.token_hex(16)
@@ -162,6 +192,7 @@ def stock_side(directory: Path, image: str, client: docker.DockerClient) -> Iter
                 proxy=configurable_http_proxy(),
                 token=token,
                 image=image,
+                command=stock_command,
                 prefix=prefix,
                 cpu=CPU_LIMIT,
                 memory=MEMORY_LIMIT,

@@ -35,12 +35,14 @@ def test_sides_take_turns_at_being_first() -> None:
 
 
 def test_median_and_spread() -> None:
-    stock, ours = Single([3.0, 2.0, 10.0], [1.0] * 3), Single([1.0, 2.0, 1.2], [0.5] * 3)
-    ready, container = single_rows(stock, ours, ready=True, container=True)
+    stock = Single([3.0, 2.0, 10.0], [1.0] * 3, [5.0] * 3, [2.0] * 3)
+    ours = Single([1.0, 2.0, 1.2], [0.5] * 3, [4.0] * 3, [1.0] * 3)
+    ready, lab, container, container_lab = single_rows(stock, ours, ready=True, container=True)
     assert (ready.stock, ready.ours, ready.met) == (3.0, 1.2, True)
     assert ready.ratio == pytest.approx(0.4)
     assert ready.spread == ("2.00 to 10.00", "1.00 to 2.00")
     assert (container.ratio, container.met) == (0.5, None)
+    assert (lab.ratio, container_lab.ratio) == (0.8, 0.5)
     assert spread([1.0]) == ""
 
 

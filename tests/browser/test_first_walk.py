@@ -1,5 +1,6 @@
 """The walk of a newcomer: sign in, choose, train, stop, come back. And the neighbour who must not get in."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,8 +109,14 @@ def _start_of_neighbour(page: Page, berth: Berth) -> None:
     _start(page)
 
 
-def test_progress_shows_real_steps(berth: Berth, browser: Browser) -> None:
-    with visitor(browser) as page:
+def test_progress_shows_real_steps(engine: docker.DockerClient, browser: Browser, tmp_path: Path) -> None:
+    # On a tenth of a core, so that the start takes long enough to be watched.
+    profile = {"slug": "slow", "name": "Slow", "cpu": 0.1, "memory": "1 GiB"}
+    with (
+        deployment(tmp_path, BERTH_PROFILES=json.dumps([profile])) as berth,
+        berth.hub(),
+        visitor(browser) as page,
+    ):
         _sign_in(page, berth, "carol")
         page.get_by_role("button", name="Start").click()
         page.wait_for_url(re.compile("/hub/spawn-pending/"))

@@ -24,7 +24,7 @@ bootstrap)
 jupyter)
     python3.11 -m venv --without-pip /opt/jupyter
     install jupyter.txt /opt/jupyter/bin/python
-    /opt/jupyter/bin/python /build/slim.py
+    find /opt/jupyter/share -name '*.map' -delete # browsers' debuggers only
     ;;
 tensorflow)
     python3.9 -m venv --without-pip --system-site-packages /opt/tensorflow
@@ -39,6 +39,23 @@ tensorflow)
     cp /build/user_site.pth $lib/site-packages/
     ;;
 cuda)
-    install cuda.txt /opt/tensorflow-none --target /opt/cuda
+    python3.9 -m venv --without-pip /build/cuda
+    install cuda.txt /build/cuda/bin/python
+    # Flat, as XLA and the dynamic linker like it; the wheels' own directories would each need naming.
+    mkdir -p /opt/cuda/lib64 /opt/cuda/bin
+    wheels=/build/cuda/lib/python3.9/site-packages
+    mv $wheels/nvidia/*/lib/*.so* /opt/cuda/lib64/
+    mv $wheels/nvidia/cuda_nvcc/bin/ptxas /opt/cuda/bin/
+    mv $wheels/nvidia/cuda_nvcc/nvvm /opt/cuda/
+    mkdir /opt/cuda/licenses
+    for wheel in $wheels/nvidia_*.dist-info; do
+        for file in $(find "$wheel" -iname 'license*' -type f); do
+            cp "$file" /opt/cuda/licenses/$(basename "$wheel" .dist-info).txt
+        done
+    done
+    # In the linker's cache and not in LD_LIBRARY_PATH, which would also push these libraries on whatever else a user
+    # installs, such as a PyTorch with a newer cuDNN of its own.
+    echo /opt/cuda/lib64 > /etc/ld.so.conf.d/berth-cuda.conf
+    ldconfig
     ;;
 esac

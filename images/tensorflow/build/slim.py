@@ -1,1 +1,0 @@
-"""Takes out of the server's environment what no server needs."""

@@ -1,0 +1,46 @@
+"""What decides whether a test can run on this machine, and says so when it cannot."""
+
+import shutil
+
+import docker
+import pytest
+import requests
+from docker.errors import DockerException
+
+from spawner.settings import DEFAULT_IMAGE
+
+GPU_IMAGE = DEFAULT_IMAGE.replace("-cpu", "-gpu")
+_SKIPPED = pytest.StashKey[dict[str, int]]()
+
+
+def _why_not() -> dict[str, str]:
+    """Give the reason for each marker whose tests cannot run here."""
+    reasons = {}
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        reasons["browser"] = "no Chromium: apt-get install chromium"
+    try:
+        client = docker.from_env(timeout=20)
+        for marker, image in (("image", DEFAULT_IMAGE), ("gpu_image", GPU_IMAGE)):
+            if not client.images.list(image):
+                reasons[marker] = f"no image {image}: make images FLAVOUR={image.rpartition('-')[2]}"
+        client.close()
+    except (DockerException, requests.RequestException) as error:
+        for marker in ("docker", "image", "gpu_image"):
+            reasons[marker] = f"no Docker Engine: {error}"
+    return reasons
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reasons = _why_not()
+    skipped: dict[str, int] = {}
+    for item in items:
+        reason = next((why for marker, why in reasons.items() if item.get_closest_marker(marker)), None)
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
+            skipped[reason] = skipped.get(reason, 0) + 1
+    config.stash[_SKIPPED] = skipped
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for reason, count in config.stash.get(_SKIPPED, {}).items():
+        terminalreporter.write_line(f"NOT TESTED HERE: {count} tests, {reason}", yellow=True, bold=True)

@@ -1,0 +1,157 @@
+import re
+from dataclasses import replace
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from spawner.policy.admission import admit, format_bytes, may_use, profiles_for
+from spawner.policy.limits import limits_of
+from spawner.policy.model import (
+    DIMENSIONS,
+    Deny,
+    Grant,
+    IfBusy,
+    LimitRule,
+    LimitRules,
+    Limits,
+    Person,
+    Profile,
+    SpawnRequest,
+)
+
+from .strategies import PEOPLE, PROFILES, REQUESTS, RULES
+
+DEFAULT = Limits(cpu=4, memory=16 << 30, processes=4096, shm=4 << 30, open_files=16384, gpus=1)
+RULES_ = LimitRules(DEFAULT)
+CPU = Profile("cpu", "CPU", "", LimitRule(cpu=1, memory=2 << 30, gpus=0))
+GPU = Profile("gpu", "GPU", "", LimitRule(cpu=2, memory=6 << 30, gpus=1))
+ANN = Person("ann", frozenset({"students"}))
+
+
+@given(REQUESTS, PEOPLE, PROFILES, RULES, st.integers(0, 8))
+def test_a_grant_stays_within_every_limit(
+    request: SpawnRequest, person: Person, profiles: list[Profile], rules: LimitRules, managed: int
+) -> None:
+    decision = admit(request, person, profiles, rules, managed)
+    if isinstance(decision, Deny):
+        assert decision.code in {"unknown_profile", "over_limit", "no_gpus"}
+        assert decision.reason.endswith(".")
+        return
+    limits, most = decision.limits, limits_of(rules, person)
+    assert all(getattr(limits, dimension) <= getattr(most, dimension) for dimension in DIMENSIONS)
+    assert limits.gpus <= managed
+    assert decision.profile in profiles_for(profiles, person)
+    assert decision.profile.slug == request.profile
+    for dimension in DIMENSIONS:
+        # What the profile says is given exactly, never cut down.
+        said = getattr(decision.profile.size, dimension)
+        if said is not None and dimension != "gpus":
+            assert getattr(limits, dimension) == said
+    if decision.profile.size.shm is None:
+        assert limits.shm <= limits.memory // 2
+    wanted = request.gpus if request.gpus is not None else decision.profile.size.gpus or 0
+    assert limits.gpus == wanted or (limits.gpus == 0 and request.if_busy is IfBusy.CPU and decision.note)
+
+
+@given(REQUESTS, PEOPLE, PROFILES, RULES, st.integers(0, 8))
+def test_a_profile_for_others_looks_like_one_that_does_not_exist(
+    request: SpawnRequest, person: Person, profiles: list[Profile], rules: LimitRules, managed: int
+) -> None:
+    hidden = [profile for profile in profiles if not may_use(profile, person)]
+    assume(hidden)
+    for asked in (request, *(replace(request, profile=profile.slug) for profile in hidden)):
+        with_it = admit(asked, person, profiles, rules, managed)
+        without_it = admit(asked, person, [p for p in profiles if p not in hidden], rules, managed)
+        assert with_it == without_it
+
+
+@given(PEOPLE, PROFILES)
+def test_who_may_use_a_profile(person: Person, profiles: list[Profile]) -> None:
+    for profile in profiles:
+        allowed = (
+            person.admin
+            or not (profile.users or profile.groups)
+            or person.name in profile.users
+            or not profile.groups.isdisjoint(person.groups)
+        )
+        assert may_use(profile, person) == allowed
+    assert profiles_for(profiles, person) == [profile for profile in profiles if may_use(profile, person)]
+
+
+def test_a_refusal_lists_ones_own_profiles_only() -> None:
+    staff = Profile("staff", "Staff", "", LimitRule(), groups=frozenset({"staff"}))
+    assert admit(SpawnRequest("staff"), ANN, [CPU, staff, GPU], RULES_, 1) == Deny(
+        "unknown_profile", "There is no profile 'staff' for you. Yours are: cpu, gpu."
+    )
+    assert admit(SpawnRequest("staff"), ANN, [staff], RULES_, 1) == Deny(
+        "unknown_profile", "There is no profile 'staff' for you. Yours are: none; ask an admin."
+    )
+    assert isinstance(admit(SpawnRequest("staff"), replace(ANN, admin=True), [staff], RULES_, 1), Grant)
+
+
+def test_a_size_is_completed_from_the_limits() -> None:
+    decision = admit(SpawnRequest("cpu"), ANN, [CPU], RULES_, 0)
+    assert decision == Grant(CPU, Limits(1, 2 << 30, 4096, 1 << 30, 16384, 0))
+
+
+def test_too_large_a_profile_is_refused_with_every_excess_and_its_origin() -> None:
+    rules = LimitRules(DEFAULT, {"students": LimitRule(memory=1 << 30)}, {"ann": LimitRule(cpu=0.5)})
+    assert admit(SpawnRequest("cpu"), ANN, [CPU], rules, 0) == Deny(
+        "over_limit",
+        "Profile cpu is too large for you: cpu 1, your limit is 0.5 (from: user ann); "
+        "memory 2 GiB, your limit is 1 GiB (from: group students).",
+    )
+
+
+def test_gpus() -> None:
+    two = SpawnRequest("gpu", gpus=2)
+    assert admit(SpawnRequest("gpu"), ANN, [GPU], RULES_, 4) == Grant(
+        GPU, Limits(2, 6 << 30, 4096, 3 << 30, 16384, 1)
+    )
+    assert admit(two, ANN, [GPU], RULES_, 4) == Deny(
+        "over_limit", "2 GPUs asked for; your limit is 1 (from: default)."
+    )
+    none = admit(two, ANN, [GPU], RULES_, 0)
+    assert isinstance(none, Deny)
+    assert none.code == "no_gpus"
+    assert none.reason.startswith("2 GPUs asked for, and this hub hands out none.")
+    one = admit(SpawnRequest("gpu"), ANN, [GPU], RULES_, 0)
+    assert isinstance(one, Deny)
+    assert one.reason.startswith("1 GPU asked for")
+    explicit = admit(SpawnRequest("gpu", gpus=0), ANN, [GPU], RULES_, 0)
+    assert isinstance(explicit, Grant)
+    assert explicit.limits.gpus == 0
+
+
+def test_if_busy_cpu_starts_without_gpus_and_says_so() -> None:
+    decision = admit(SpawnRequest("gpu", if_busy=IfBusy.CPU), ANN, [GPU], RULES_, 0)
+    assert isinstance(decision, Grant)
+    assert decision.limits.gpus == 0
+    assert decision.note == "Started without GPUs: 1 asked for, and this hub hands out none."
+
+
+def test_if_busy_cpu_is_no_way_around_a_limit() -> None:
+    asked = SpawnRequest("gpu", gpus=2, if_busy=IfBusy.CPU)
+    assert isinstance(admit(asked, ANN, [GPU], RULES_, 8), Deny)
+
+
+@given(st.integers(0, 1 << 60))
+def test_bytes_for_people_are_short_and_close(count: int) -> None:
+    text = format_bytes(count)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) (B|KiB|MiB|GiB|TiB)", text)
+    assert match, text
+    value = float(match[1]) * 1024 ** ["B", "KiB", "MiB", "GiB", "TiB"].index(match[2])
+    assert abs(value - count) <= count * 0.005
+
+
+def test_bytes_for_people() -> None:
+    assert [format_bytes(n) for n in (0, 1023, 1024, 1536, 2 << 30, (1 << 20) - 1, 999 * 1024 + 900, 1 << 40)] == [
+        "0 B",
+        "1023 B",
+        "1 KiB",
+        "1.5 KiB",
+        "2 GiB",
+        "1024 KiB",
+        "1000 KiB",
+        "1 TiB",
+    ]
