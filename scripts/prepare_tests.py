@@ -4,15 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from spawner.cli.output import Output
 from spawner.engine.daemon import ensure_engine
 from spawner.errors import BerthError
 
 
 def main() -> int:
+    output = Output(as_json=False)
     try:
-        ensure_engine(lambda sentence: print(f"==> {sentence}", flush=True))
+        ensure_engine(output.step)
     except BerthError as error:
-        print(f"==> No Docker Engine here, so what needs one will be skipped: {error}")
+        output.step(f"No Docker Engine here, so what needs one will be skipped: {error}")
         return 0
     return subprocess.call([str(Path(sys.executable).with_name("berth")), "images", "--flavour", "cpu"])
 

@@ -124,6 +124,9 @@ class NetworkSettings(_Section):
     )
 
 
+_RESERVED = {"/", "/home", "/home/jovyan", "/srv/shared", "/opt", "/proc", "/sys", "/dev", "/etc"}
+
+
 class MountSettings(_Section):
     source: str = Field(min_length=1, description="Absolute path on the host, or a Docker volume's name.")
     target: str = Field(pattern=r"^/", description="Absolute path in the container.")
@@ -132,16 +135,19 @@ class MountSettings(_Section):
     @field_validator("target")
     @classmethod
     def _not_reserved(cls, target: str) -> str:
-        reserved = {"/", "/home", "/home/jovyan", "/srv/shared", "/opt", "/proc", "/sys", "/dev", "/etc"}
-        if target.rstrip("/") in reserved or target == "/":
-            raise ValueError("a path that the container does not need for itself")
-        if ".." in Path(target).parts:
+        if ".." in target.split("/"):
             raise ValueError("a path without ..")
+        # Not Path: POSIX keeps two slashes in front apart, Linux does not.
+        target = "/" + "/".join(part for part in target.split("/") if part not in {"", "."})
+        if target in _RESERVED:
+            raise ValueError("a path that the container does not need for itself")
         return target
 
     @field_validator("source")
     @classmethod
-    def _no_engine_socket(cls, source: str) -> str:
+    def _path_or_volume(cls, source: str) -> str:
+        if not re.fullmatch(r"/.*|[a-zA-Z0-9][a-zA-Z0-9_.-]+", source):
+            raise ValueError("an absolute path on the host, or the name of a Docker volume")
         # Whoever holds the engine's socket is root on the host.
         if Path(source).name in {"docker.sock", "containerd.sock"}:
             raise ValueError("anything but the engine's socket")
@@ -170,7 +176,6 @@ class SpawnerSettings(BaseModel):
                 gpus=1,
             ),
         ),
-        min_length=1,
         description="Kinds of servers to choose from, as cards on the form; the first is the default.",
     )
     limits: LimitSettings = Field(
@@ -200,6 +205,8 @@ class SpawnerSettings(BaseModel):
     @field_validator("profiles")
     @classmethod
     def _slugs_differ(cls, profiles: tuple[ProfileSettings, ...]) -> tuple[ProfileSettings, ...]:
+        if not profiles:
+            raise ValueError("at least one profile")
         slugs = [profile.slug for profile in profiles]
         twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
         if twice:

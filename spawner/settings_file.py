@@ -121,6 +121,13 @@ def _explain(detail: ErrorDetails, path: Path | None) -> str:
         return f"{where}: {key}: no such key."
     expected = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     found = detail["input"]
-    # A whole section, or a value that is missing, tells nothing; a secret must not be told.
-    shown = "" if isinstance(found, dict) or "secret" in key or "token" in key else f" (found: {found!r})"
+    # A whole section, or a value that is missing, tells nothing; what may be a secret must not be told.
+    hidden = (
+        isinstance(found, dict)
+        or "secret" in key
+        or "token" in key
+        or key == "sign_in"
+        or location[:1] == ["environment"]
+    )
+    shown = "" if hidden else f" (found: {found!r})"
     return f"{where}: {key}: {expected[0].lower() + expected[1:]}{shown}."

@@ -122,15 +122,15 @@ def test_each_mistake_has_a_line_with_file_key_expectation_and_find(tmp_path: Pa
     path = tmp_path / "berth.yaml"
     message = refusal(
         tmp_path,
-        "port: eighty\nlimits:\n  default: {memory: lots}\nnetwork: {firewall: none}\nprofiles: [{slug: a}]\n",
+        "port: eighty\nlimits:\n  default: {memory: lots}\nnetwork: {firewall: none}\nmounts: [{target: /data}]\n",
     )
     lines = message.splitlines()
     assert len(lines) == 4
     assert all(line.startswith(f"{path}: ") and line.endswith(".") for line in lines)
     assert any("port: input should be a valid integer" in line and "(found: 'eighty')" in line for line in lines)
-    assert f"{path}: limits.default.memory: a size such as \"2 GiB\" or \"512 MiB\" (found: 'lots')." in lines
+    assert f'{path}: limits.default.memory: a size such as "2 GiB" or "512 MiB" (found: \'lots\').' in lines
     assert f"{path}: network.firewall: input should be 'managed' or 'external' (found: 'none')." in lines
-    assert f"{path}: profiles.0.name: field required." in lines
+    assert f"{path}: mounts.0.source: field required." in lines
 
 
 def test_unknown_keys_are_errors_with_what_there_is(tmp_path: Path) -> None:
@@ -150,9 +150,9 @@ def test_unknown_keys_further_down_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "key", "line"),
     [
-        ("port: 1\nport: 2\n", "port", 2),
-        ("limits:\n  users:\n    ann: {gpus: 1}\n    ann: {gpus: 8}\n", "ann", 4),
-        ("profiles:\n- slug: a\n  name: A\n  slug: b\n", "slug", 4),
+        ("port: 1\nport: 2\n", "port", 1),
+        ("limits:\n  users:\n    ann: {gpus: 1}\n    ann: {gpus: 8}\n", "ann", 3),
+        ("profiles:\n- slug: a\n  name: A\n  slug: b\n", "slug", 2),
     ],
 )
 def test_a_key_that_stands_twice_is_an_error(tmp_path: Path, text: str, key: str, line: int) -> None:
@@ -174,9 +174,7 @@ def test_what_is_no_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["- port\n", "just words\n", "8000: port\n", "5\n"])
 def test_what_has_no_keys(tmp_path: Path, text: str) -> None:
-    assert refusal(tmp_path, text) == (
-        f"{tmp_path / 'berth.yaml'}: expected keys with values, such as `port: 8000`."
-    )
+    assert refusal(tmp_path, text) == (f"{tmp_path / 'berth.yaml'}: expected keys with values, such as `port: 8000`.")
 
 
 def test_the_demo_and_another_address(tmp_path: Path) -> None:
@@ -195,10 +193,14 @@ def test_the_demo_and_another_address(tmp_path: Path) -> None:
         f"sign_in: {{method: github, client_id: x, client_secrte: {SECRET}}}\n",
         f"sign_in: {{method: githbu, client_id: x, client_secret: {SECRET}}}\n",
         f"sign_in: {{client_id: x, client_secret: {SECRET}}}\n",
-        f"sign_in: {SECRET}\n",
+        pytest.param(
+            f"sign_in: {SECRET}\n",
+        ),
         f"bind_address: 0.0.0.0\napi_token: {SECRET}-and-more\n",
         f"environment: {{A B: x, PASSWORD: {SECRET}}}\n",
-        f"environment: {{PASSWORD: [{SECRET}]}}\n",
+        pytest.param(
+            f"environment: {{PASSWORD: [{SECRET}]}}\n",
+        ),
     ],
 )
 def test_no_message_tells_a_secret(tmp_path: Path, text: str) -> None:

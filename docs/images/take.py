@@ -14,7 +14,10 @@ FOLDER = Path(__file__).parent
 TRAINING = """\
 import tensorflow as tf
 x = tf.random.normal((2048, 4)); y = tf.reduce_sum(x, axis=1)
-model = tf.keras.Sequential([tf.keras.layers.Dense(16, activation="relu"), tf.keras.layers.Dense(1)])
+model = tf.keras.Sequential([
+    tf.keras.layers.Dense(16, activation="relu"),
+    tf.keras.layers.Dense(1),
+])
 model.compile("adam", "mse")
 model.fit(x, y, epochs=2, verbose=2)
 print(tf.__version__)"""
@@ -42,6 +45,7 @@ def main() -> None:
         page.keyboard.insert_text(TRAINING)
         page.keyboard.press("Control+Enter")
         expect(page.locator(".jp-Notebook:visible")).to_contain_text("2.9.3", timeout=90_000)
+        page.keyboard.press("Control+S")
         _take(page, "lab.png")
 
 

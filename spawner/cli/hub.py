@@ -1,5 +1,6 @@
 """The hub's process: started, waited for, found again, stopped."""
 
+import itertools
 import json
 import os
 import re
@@ -140,8 +141,7 @@ def start_hub(deployment: Deployment, lock: StateLock, report: Callable[[str], N
     record = state.hub_pid_file.with_suffix(".new")
     record.write_text(f"{process.pid} {process.started} {hub.fingerprint}\n", encoding="ascii")
     record.replace(state.hub_pid_file)
-    began = time.monotonic()
-    told = began
+    began = told = time.monotonic()
     while not (_said_ready(log_path, begin, began) and answers(deployment.local_url)):
         now = time.monotonic()
         if child.poll() is not None:
@@ -195,13 +195,14 @@ def _reason(log: Path, begin: int, what: str) -> BerthError:
     """Read the hub's own reason off its log: the exception it died of, else its last lines."""
     with log.open("rb") as file:
         file.seek(begin)
-        lines = file.read().decode("utf-8", "replace").rstrip().splitlines()
+        # JupyterHub indents the exceptions that it logs.
+        lines = [line.strip() for line in file.read().decode("utf-8", "replace").rstrip().splitlines()]
     for index in range(len(lines) - 1, -1, -1):
         match = _RAISED.match(lines[index])
         kind = getattr(errors, match[1], None) if match else None
         if match and isinstance(kind, type) and issubclass(kind, BerthError):
             # A message of several lines ends where the log goes on.
-            rest = [line for line in lines[index + 1 :] if line.strip() and not line.startswith(("[", "Traceback"))]
+            rest = itertools.takewhile(lambda line: line and not line.startswith("["), lines[index + 1 :])
             return kind("\n".join([match[2], *rest]))
     last = "\n".join(f"    {line}" for line in lines[-12:])
-    return HubNotReady(f"{what}. The last lines of its log, {log}:\n{last}\n   ")
+    return HubNotReady(f"{what}. The last lines of its log, {log}:\n{last}\n  ")

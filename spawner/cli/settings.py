@@ -35,7 +35,11 @@ def check(as_json: bool) -> None:
 def show(as_json: bool) -> None:
     """Print the settings in force, defaults included; secrets stay hidden."""
     output = Output(as_json)
-    values = json.loads(Deployment.load().settings.model_dump_json())
+    settings = Deployment.load().settings
+    values = json.loads(settings.model_dump_json())
+    # Of signing in, options of other methods do not exist, rather than having a default.
+    sign_in = {"method": settings.sign_in.method, **json.loads(settings.sign_in.model_dump_json(exclude_unset=True))}
+    values["sign_in"] = sign_in
     output.data(values)
     if not as_json:
         click.echo(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), nl=False)

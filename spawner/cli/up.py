@@ -1,5 +1,6 @@
 """``berth up``: from whatever there is to a hub that answers."""
 
+import time
 from pathlib import Path
 
 import click
@@ -15,6 +16,8 @@ from .hub import Hub, answers, orphaned_proxy, running_hub, start_hub, stop_prox
 from .images import ensure_images
 from .output import Output, json_option
 from .processes import listener
+
+_PATIENCE_SECONDS = 60.0
 
 
 @click.command()
@@ -77,11 +80,15 @@ def _already_runs(deployment: Deployment, hub: Hub, output: Output) -> None:
             _sign_in(deployment, known, output)
         output.data({"url": known.url if known else None, "pid": hub.process.pid, "started": False, "stale": True})
         return
-    if not answers(deployment.local_url):
-        raise HubNotReady(
-            f"The hub runs (pid {hub.process.pid}) but does not answer at {deployment.local_url}; "
-            f"`make down && make up` starts it anew. Its log: {deployment.state.hub_log}"
-        )
+    # Another start may just be under way.
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not answers(deployment.local_url):
+        if not hub.process.alive or time.monotonic() > deadline:
+            raise HubNotReady(
+                f"The hub runs (pid {hub.process.pid}) but does not answer at {deployment.local_url}; "
+                f"`make down && make up` starts it anew. Its log: {deployment.state.hub_log}"
+            )
+        time.sleep(0.25)
     output.step(f"The hub runs already (pid {hub.process.pid})")
     _welcome(deployment, hub, output, started=False)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import docker
 import requests
+from docker.constants import MINIMUM_DOCKER_API_VERSION
 from docker.errors import DockerException
 
 from ..errors import EngineUnavailable, NotRoot
@@ -108,7 +109,8 @@ def ensure_engine(report: Report, places: EnginePlaces = DEFAULT_PLACES) -> None
 def _why_silent(address: str) -> str | None:
     """Give the reason why no engine answers there; none if one does."""
     try:
-        client = docker.APIClient(base_url=address, version="auto", timeout=10)
+        # With a version given, nothing is asked before the ping, which needs none.
+        client = docker.APIClient(base_url=address, version=MINIMUM_DOCKER_API_VERSION, timeout=10)
         try:
             client.ping()
         finally:

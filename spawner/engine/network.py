@@ -66,13 +66,15 @@ def ensure_network(client: docker.APIClient, hub_id: str, subnet: str | None = N
                 },
             )
         except APIError as error:
-            if error.response is None or error.response.status_code != 409:
+            # Somebody else may be making it: the engine refuses ours (403, 409) before it shows theirs.
+            found = _find_soon(client, name)
+            if found is None:
                 raise EngineUnavailable(
                     f"The network {name} could not be made"
                     f"{f' with network.subnet {subnet}' if subnet else ''}: {error.explanation or error}"
                 ) from error
-            # Another process made it in the meantime.
-        found = _find(client, name)
+        else:
+            found = _find(client, name)
         if found is None:
             raise EngineUnavailable(f"The network {name} vanished while it was made. Try again.")
     configuration = found["IPAM"]["Config"][0]
@@ -91,6 +93,15 @@ def _find(client: docker.APIClient, name: str) -> dict[str, Any] | None:
     except NotFound:
         return None
     return answer
+
+
+def _find_soon(client: docker.APIClient, name: str) -> dict[str, Any] | None:
+    for _ in range(5):
+        found = _find(client, name)
+        if found is not None:
+            return found
+        time.sleep(0.1)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

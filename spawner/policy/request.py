@@ -1,6 +1,6 @@
 """From what arrives at the API or the form to one typed request."""
 
-import math
+import sys
 from collections.abc import Mapping
 
 from .model import Deny, IfBusy, SpawnRequest
@@ -39,7 +39,7 @@ def parse_request(options: Mapping[str, object], default_profile: str) -> SpawnR
         return _bad("gpus", gpus, "a whole number, 0 or more")
     hours = options.get("hours")
     if hours is not None and (
-        isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours < math.inf or hours > _MAX_HOURS
+        isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= sys.float_info.max
     ):
         return _bad("hours", hours, "a number of hours above 0")
     if_busy = options.get("if_busy", IfBusy.QUEUE)

@@ -47,7 +47,9 @@ c.Authenticator.allow_all = True
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{proxy_port}"
 c.ConfigurableHTTPProxy.command = ["{proxy}"]
 c.JupyterHub.services = [dict(name="bench", api_token="{token}")]
-c.JupyterHub.load_roles = [dict(name="bench", services=["bench"], scopes=["admin:users", "admin:servers", "access:servers"])]
+c.JupyterHub.load_roles = [
+    dict(name="bench", services=["bench"], scopes=["admin:users", "admin:servers", "access:servers"])
+]
 c.JupyterHub.spawner_class = "docker"
 c.DockerSpawner.image = "{image}"
 c.DockerSpawner.cmd = "{command}"

@@ -42,7 +42,7 @@ class Command:
         assert hub
         return hub.process.pid
 
-    def __call__(self, *arguments: str, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BERTH_")}
         return subprocess.run(
             [str(Path(sys.executable).with_name("berth")), *arguments],
@@ -51,7 +51,7 @@ class Command:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=240,
             check=False,
         )
 

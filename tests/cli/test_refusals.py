@@ -97,9 +97,9 @@ def test_what_the_hub_itself_refuses_is_told_as_its_own_reason(
 
 @pytest.mark.docker
 def test_a_hub_that_dies_shows_its_last_words(deployment: Command) -> None:
-    # A directory where the database should be: nothing that anybody foresaw.
     deployment.state.create()
-    (deployment.state.path / "jupyterhub.sqlite").mkdir()
+    deployment.state.cookie_secret_file.write_text("nothing that anybody foresaw")
+    deployment.state.cookie_secret_file.chmod(0o600)
     sentence = deployment.refused("up", code="hub_not_ready")
-    assert "unable to open database file" in sentence
+    assert "cookie_secret" in sentence
     assert str(deployment.state.hub_log) in sentence

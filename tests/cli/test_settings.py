@@ -44,9 +44,9 @@ def test_invalid_settings_are_named(berth: Command, text: str, told: list[str], 
 
 
 def test_every_mistake_gets_a_line(berth: Command) -> None:
-    environment = config(berth, "port: 0\nstart_timeout: soon\n")
+    environment = config(berth, "start_timeout: soon\nstop_grace: -1\n")
     lines = berth.refused("settings", "check", code="settings_invalid", **environment).splitlines()
-    assert ["port" in lines[0], "start_timeout" in lines[1], len(lines)] == [True, True, 2]
+    assert ["start_timeout" in lines[0], "stop_grace" in lines[1], len(lines)] == [True, True, 2]
 
 
 def test_an_unknown_variable_is_an_error(berth: Command) -> None:

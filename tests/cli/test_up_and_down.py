@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -134,30 +136,27 @@ def test_two_starts_at_once(deployment: Command) -> None:
 
 
 @contextlib.contextmanager
-def things(engine: docker.DockerClient, hub_id: str, name: str) -> Iterator[tuple[str, str, str]]:
-    """A container, a volume and a network with a hub's label."""
-    image = engine.api.import_image_from_data(EMPTY, repository="berth-test/empty", tag="latest")
-    assert image
+def things(engine: docker.DockerClient, hub_id: str, name: str) -> Iterator[Sequence[Callable[[], Any]]]:
+    """A container, a volume and a network with a hub's label; gives what looks each of them up."""
+    engine.api.import_image_from_data(EMPTY, repository="berth-test/empty", tag="latest")
     label = {"berth.hub": hub_id}
-    container = engine.api.create_container("berth-test/empty", ["/none"], name=f"berth-test-{name}", labels=label)
-    volume = engine.volumes.create(f"berth-test-{name}", labels=label)
-    network = engine.networks.create(f"berth-test-{name}", labels=label, internal=True)
+    engine.api.create_container("berth-test/empty", ["/none"], name=name, labels=label)
+    engine.volumes.create(name, labels=label)
+    engine.networks.create(name, labels=label, internal=True)
+    lookups = [partial(kind.get, name) for kind in (engine.containers, engine.volumes, engine.networks)]
     try:
-        yield container["Id"], volume.name, network.id
+        yield lookups
     finally:
-        with contextlib.suppress(NotFound):
-            engine.api.remove_container(container["Id"], force=True)
-        with contextlib.suppress(NotFound):
-            volume.remove()
-        with contextlib.suppress(NotFound):
-            network.remove()
+        for lookup in lookups:
+            with contextlib.suppress(NotFound):
+                lookup().remove()
 
 
-def exist(engine: docker.DockerClient, found: tuple[str, str, str]) -> list[bool]:
+def exist(lookups: Sequence[Callable[[], Any]]) -> list[bool]:
     answers = []
-    for look, name in zip((engine.containers.get, engine.volumes.get, engine.networks.get), found, strict=True):
+    for lookup in lookups:
         try:
-            look(name)
+            lookup()
         except NotFound:
             answers.append(False)
         else:
@@ -174,8 +173,8 @@ def test_purge_removes_its_own_and_nothing_else(deployment: Command, engine: doc
         things(engine, hub_id, own) as ours,
     ):
         removed = deployment.data("down", "--purge")["removed"]
-        assert exist(engine, ours)[:2] == [False, False]
-        assert exist(engine, others) == [True, True, True]
+        assert exist(ours)[:2] == [False, False]
+        assert exist(others) == [True, True, True]
         assert f"network berth-{hub_id}" in removed
         assert not deployment.state.path.exists()
         rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
@@ -185,11 +184,11 @@ def test_purge_removes_its_own_and_nothing_else(deployment: Command, engine: doc
 
 def test_a_purge_without_the_engine_can_be_repeated(deployment: Command, engine: docker.DockerClient) -> None:
     hub_id = deployment.state.create().hub_id
-    with things(engine, hub_id, f"later-{hub_id}") as ours:
+    with things(engine, hub_id, f"berth-test-{hub_id}") as ours:
         sentence = deployment.refused(
             "down", "--purge", code="engine_unavailable", DOCKER_HOST="unix:///nowhere/docker.sock"
         )
         assert f"berth.hub={hub_id}" in sentence
         assert deployment.state.known_hub_id() == hub_id
         deployment.ok("down", "--purge")
-        assert exist(engine, ours)[:2] == [False, False]
+        assert exist(ours)[:2] == [False, False]

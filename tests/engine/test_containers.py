@@ -1,4 +1,5 @@
 import json
+import threading
 
 import docker
 import pytest
@@ -122,9 +123,7 @@ def test_a_leftover_of_the_same_name_is_replaced(client: docker.APIClient, speci
 
 
 @pytest.mark.docker
-def test_home_and_its_labels_survive_the_container(
-    client: docker.APIClient, specify: Specify, hub_id: str
-) -> None:
+def test_home_and_its_labels_survive_the_container(client: docker.APIClient, specify: Specify, hub_id: str) -> None:
     spec = specify("homely")
     first = containers.create(client, spec)
     containers.start(client, first)
@@ -192,8 +191,6 @@ def test_removal_by_two_at_once(
 def test_removal_in_progress_is_waited_for(
     client: docker.APIClient, flaky: FlakyEngine, flaky_client: docker.APIClient, specify: Specify
 ) -> None:
-    import threading
-
     container = containers.create(client, specify("waited"))
     flaky.answer("DELETE /", 409, times=1)
     remover = threading.Thread(target=containers.remove, args=(flaky_client, container))

@@ -27,7 +27,9 @@ def test_a_running_state(status: str) -> None:
 
 @pytest.mark.parametrize("status", ["exited", "dead", "removing"])
 def test_a_state_after_the_end(status: str) -> None:
-    read = state_from_inspect(_inspected(Status=status, ExitCode=137, FinishedAt="2026-11-21T05:00:00Z", OOMKilled=True))
+    read = state_from_inspect(
+        _inspected(Status=status, ExitCode=137, FinishedAt="2026-11-21T05:00:00Z", OOMKilled=True)
+    )
     assert read == ContainerState("c0ffee", "berth-1-ann", status, 137, True, "2026-11-21T05:00:00Z")
     assert not read.running
 
@@ -107,7 +109,9 @@ def test_other_hubs_are_not_seen(client: docker.APIClient, view: EngineView, spe
 
 
 @pytest.mark.docker
-def test_what_was_there_before_is_known(client: docker.APIClient, flaky: FlakyEngine, specify: Specify, hub_id: str) -> None:
+def test_what_was_there_before_is_known(
+    client: docker.APIClient, flaky: FlakyEngine, specify: Specify, hub_id: str
+) -> None:
     running = containers.create(client, specify("earlier"))
     containers.start(client, running)
     gone = containers.create(client, specify("earlier-gone", behave="exit"))

@@ -72,9 +72,7 @@ def home(engine: docker.DockerClient, volumes: list[Volume]) -> str:
 
 
 @pytest.fixture
-def start(
-    engine: docker.DockerClient, image: str, volumes: list[Volume]
-) -> Iterator[Callable[..., Container]]:
+def start(engine: docker.DockerClient, image: str, volumes: list[Volume]) -> Iterator[Callable[..., Container]]:
     """Start hardened containers of the image; they are removed when the test ends."""
     started: list[Container] = []
 

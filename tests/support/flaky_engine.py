@@ -24,7 +24,7 @@ _CHUNK = 1 << 16
 @dataclass
 class _Rule:
     pattern: re.Pattern[str]
-    action: Literal["answer", "drop", "hold"]
+    action: Literal["answer", "drop", "hold", "lose"]
     status: int = 500
     times: int | None = None
     opened: threading.Event = field(default_factory=threading.Event)
@@ -53,6 +53,10 @@ class FlakyEngine:
     def drop(self, pattern: str, times: int | None = None) -> None:
         """Close the connection instead of answering."""
         self._add(_Rule(re.compile(pattern), "drop", times=times))
+
+    def lose(self, pattern: str, times: int | None = None) -> None:
+        """Let the engine do what it is asked, and close the connection instead of telling so."""
+        self._add(_Rule(re.compile(pattern), "lose", times=times))
 
     def hold(self, pattern: str) -> None:
         """Let requests hang until `heal`; they pass then."""
@@ -152,18 +156,22 @@ class _Handler(socketserver.StreamRequestHandler):
         if rule is not None and rule.action == "answer":
             self.wfile.write(_failure(rule.status))
             return
-        if rule is not None:
+        if rule is not None and rule.action == "hold":
             rule.opened.wait()
         kept = [h for h in headers if not h.lower().startswith(b"connection:")]
-        self._pass(b"".join([line, *kept, b"Connection: close\r\n\r\n", body]))
+        self._pass(
+            b"".join([line, *kept, b"Connection: close\r\n\r\n", body]),
+            silent=rule is not None and rule.action == "lose",
+        )
 
-    def _pass(self, request: bytes) -> None:
+    def _pass(self, request: bytes, *, silent: bool) -> None:
         client: socket.socket = self.connection
         with socket.socket(socket.AF_UNIX) as engine, self.server.flaky.tracked(client, engine):
             engine.connect(str(ENGINE))
             engine.sendall(request)
             while answer := engine.recv(_CHUNK):
-                client.sendall(answer)
+                if not silent:
+                    client.sendall(answer)
 
 
 def _failure(status: int) -> bytes:
