@@ -71,7 +71,7 @@ authenticator_config(
     callback_url=f"{public.rstrip('/')}/hub/oauth_callback",
     user_password=credentials.user_password,
     admin_password=credentials.admin_password,
-    endpoints=endpoints(settings.sign_in, ca_bundle=ca_bundle, memory=state.path / "sign-in-endpoints.json"),
+    endpoints=endpoints(settings.sign_in, ca_bundle=ca_bundle, memory=state.endpoints_file),
     ca_bundle=ca_bundle,
 ).apply(c)
 

@@ -77,7 +77,7 @@ class StateDirectory:
             }
             if others and not self.hub_id_file.exists():
                 raise SettingsInvalid(
-                    f"state_dir: {self.path} holds other things, {sorted(others)[0]} for one; "
+                    f"state_dir: {self.path} holds other things, {min(others)} for one; "
                     "name an empty directory, or one that is not there yet."
                 )
             self.path.chmod(0o700)
@@ -115,6 +115,11 @@ class StateDirectory:
     def certificates(self) -> Path:
         """A bundle of certificate authorities, for images and users' containers."""
         return self.path / "ca-bundle.pem"
+
+    @property
+    def endpoints_file(self) -> Path:
+        """What the sign-in's provider said last of its addresses."""
+        return self.path / "sign-in-endpoints.json"
 
     @property
     def hub_id_file(self) -> Path:

@@ -6,9 +6,13 @@ from pathlib import Path
 import click
 import docker
 
+from ..engine.certificates import write_bundle
 from ..engine.client import engine_errors
 from ..engine.daemon import ensure_engine
 from ..errors import HubNotReady
+from ..signin import endpoints
+from ..signin.credentials import client_credentials
+from ..signin.model import PROVIDERS
 from ..state import Credentials, StateLock
 from .checks import ENGINE_SPACE, STATE_SPACE, require_port, require_space
 from .deployment import Deployment, connect
@@ -46,6 +50,7 @@ def up(as_json: bool) -> None:
 
 def _start(deployment: Deployment, output: Output, lock: StateLock) -> Hub:
     state, settings = deployment.state, deployment.settings
+    _require_sign_in(deployment)
     orphan = orphaned_proxy(state)
     if not orphan or listener(settings.port) != orphan:
         require_port(settings.bind_address, settings.port)
@@ -60,6 +65,20 @@ def _start(deployment: Deployment, output: Output, lock: StateLock) -> Hub:
         output.step("Replaced the proxy of a hub that was killed")
     output.step("Starting the hub")
     return start_hub(deployment, lock, output.detail)
+
+
+def _require_sign_in(deployment: Deployment) -> None:
+    """Find out here, on the terminal, what would end the hub: a missing secret, a provider that is not there.
+
+    Raises
+    ------
+    SignInMisconfigured
+    """
+    settings, state = deployment.settings, deployment.state
+    if settings.sign_in.method in PROVIDERS:
+        client_credentials(settings.sign_in)
+    bundle = write_bundle(settings.certificates, state.certificates) if settings.certificates else None
+    endpoints(settings.sign_in, ca_bundle=bundle, memory=state.endpoints_file)
 
 
 def _require_engine_space(client: docker.APIClient) -> None:

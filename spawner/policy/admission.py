@@ -102,11 +102,8 @@ def _amount(dimension: str, value: float) -> str:
 
 def format_bytes(count: int) -> str:
     """Write a number of bytes for people, in binary units: ``1536`` as ``1.5 KiB``."""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            break
-        amount /= 1024
-    else:
-        unit = "TiB"
-    return f"{amount:.3g} {unit}" if amount < 999.5 else f"{amount:.0f} {unit}"
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    amount, step = float(count), 0
+    while amount >= 1024 and step < len(units) - 1:
+        amount, step = amount / 1024, step + 1
+    return f"{amount:.3g} {units[step]}" if amount < 999.5 else f"{amount:.0f} {units[step]}"
