@@ -214,7 +214,7 @@ def _bootstrap(api: docker.APIClient, report: Report, inputs: BuildInputs, refus
     raise BaseImageUnavailable(
         f"The user image's base could not be had. The registry gave no {REGISTRY_BASE} ({refusal}); debootstrap"
         f" failed with each Debian archive tried ({'; '.join(failures)}). Name an archive that this machine reaches in"
-        " the settings (build.debian_mirror), a proxy in the environment, or load the image by docker load."
+        " the settings (debian_mirror), a proxy in the environment, or load the image by docker load."
     )
 
 

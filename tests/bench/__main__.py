@@ -82,7 +82,7 @@ def main(
     rounds = rounds or (1 if quick else 2)
     rows: list[Row] = []
     raw: dict[str, object] = {}
-    noise = 0.0
+    noise, failure = 0.0, ""
     with contextlib.ExitStack() as stack:
         # By its id: whoever builds the image meanwhile moves its name.
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="berth-bench-")))
@@ -109,8 +109,9 @@ def main(
                     for name, burst in bursts.items()
                 }
         except SpawnFailed as error:
-            raise click.ClickException(str(error)) from None
-    console.print(table(rows))
+            failure = str(error)
+    if rows:
+        console.print(table(rows))
     if noise > QUIET:
         console.print(
             f"Other programs kept {noise:.2f} cores busy while (b) was measured. The figure of the whole machine is "
@@ -121,6 +122,8 @@ def main(
         {"machine": machine, "stock_command": stock_cmd, "parts": sorted(only), "rows": as_json(rows), "measured": raw}
     )
     console.print(f"Written to {path.relative_to(ROOT)}")
+    if failure:
+        raise click.ClickException(f"Cut off, the rest was not measured. {failure}")
 
 
 def _write(result: dict[str, object]) -> Path:

@@ -60,6 +60,8 @@ c.DockerSpawner.volumes = {{"{prefix}-home-{{username}}": "/home/jovyan"}}
 c.DockerSpawner.cpu_limit = {cpu}
 c.DockerSpawner.mem_limit = "{memory}"
 c.DockerSpawner.remove = True
+# Stock gives a server 30 s to answer; on a busy machine that ends the comparison.
+c.DockerSpawner.start_timeout = c.DockerSpawner.http_timeout = {patience}
 """
 
 
@@ -196,6 +198,7 @@ def stock_side(directory: Path, image: str, stock_command: str, client: docker.D
                 image=image,
                 command=stock_command,
                 prefix=prefix,
+                patience=_PATIENCE_SECONDS,
                 cpu=CPU_LIMIT,
                 memory=MEMORY_LIMIT,
             ),

@@ -12,9 +12,9 @@ from pathlib import Path
 import docker
 from docker.errors import ImageNotFound
 
-IMAGE = "berth-test/tiny:2"
+IMAGE = "berth-test/tiny:3"
 PORT = 8888
-APPLETS = "cat df dd env grep httpd id ip kill ls mkdir nc ping ping6 ps sh sleep tail test touch wget".split()
+APPLETS = "cat df dd env grep httpd id ip kill ls mkdir nc ping ping6 ps sh sleep tail test timeout touch wget".split()
 SERVE = f"""#!/bin/sh
 trap 'echo told to end; exit 0' TERM
 case "$BEHAVE" in

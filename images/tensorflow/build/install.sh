@@ -27,16 +27,23 @@ jupyter)
     find /opt/jupyter/share -name '*.map' -delete # browsers' debuggers only
     ;;
 tensorflow)
-    python3.9 -m venv --without-pip --system-site-packages /opt/tensorflow
+    python3.9 -m venv --without-pip /opt/tensorflow
     install tensorflow.txt /opt/tensorflow/bin/python
     # `jupyter` is the server environment's command, also in a terminal.
     rm -f /opt/tensorflow/bin/jupyter*
-    # What the image brings moves to a directory of its own, behind the user's in the search order, so that a user's
-    # `pip install --upgrade pandas` works: pip refuses to shadow what lies in an environment's site-packages.
-    lib=/opt/tensorflow/lib/python3.9
-    mv $lib/site-packages $lib/image-packages
-    mkdir $lib/site-packages
-    cp /build/user_site.pth $lib/site-packages/
+    # From a virtual environment to an installation of its own: pip neither shadows nor removes packages in a user's
+    # home from within a virtual environment, so that users could upgrade nothing and remove nothing. The interpreter
+    # finds its library beside itself; that is Debian's, linked, but for the packages.
+    home=/opt/tensorflow
+    mv $home/lib/python3.9/site-packages $home/lib/python3.9/dist-packages
+    rm -f $home/pyvenv.cfg $home/bin/python* $home/bin/[Aa]ctivate*
+    cp /usr/bin/python3.9 $home/bin/python3.9
+    ln -s python3.9 $home/bin/python3
+    ln -s python3.9 $home/bin/python
+    for entry in /usr/lib/python3.9/*; do
+        [ -e "$home/lib/python3.9/${entry##*/}" ] || ln -s "$entry" $home/lib/python3.9/
+    done
+    $home/bin/python -c 'import sys, tensorflow; assert sys.prefix == sys.base_prefix == "/opt/tensorflow"'
     ;;
 cuda)
     python3.9 -m venv --without-pip /build/cuda

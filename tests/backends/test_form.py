@@ -1,0 +1,94 @@
+from typing import Any
+
+import pytest
+
+from spawner.backends.docker import TensorFlowSpawner
+from spawner.backends.requests import options_from_form
+from spawner.pages import spawn_form
+from spawner.policy.model import Deny, Grant, LimitRule, Limits, Profile
+
+from .conftest import PROFILES
+
+LIMITS = Limits(cpu=1, memory=2 << 30, processes=100, shm=1 << 30, open_files=100, gpus=0)
+
+
+def _profile(slug: str, name: str = "Name", description: str = "") -> Profile:
+    return Profile(slug, name, description, LimitRule(cpu=2, memory=6 << 30, gpus=1))
+
+
+def test_cards_show_what_is_given() -> None:
+    form = spawn_form([(_profile("cpu", "CPU", "For notebooks."), Grant(_profile("cpu"), LIMITS))], "")
+    for text in ("CPU", "For notebooks.", "1 CPU", "2 GiB memory", 'value="cpu"'):
+        assert text in form
+    assert "GPU<" not in form
+
+
+def test_a_profile_that_is_refused_says_why_and_cannot_be_chosen() -> None:
+    offers = [
+        (_profile("gpu"), Deny("no_gpus", "This hub hands out none.")),
+        (_profile("cpu"), Grant(_profile("cpu"), LIMITS)),
+    ]
+    form = spawn_form(offers, "gpu")
+    assert "This hub hands out none." in form
+    assert "2 CPUs" in form
+    assert "1 GPU" in form
+    assert _checked(form) == ["cpu"]
+
+
+def _checked(form: str) -> list[str]:
+    inputs = [part.split(">")[0] for part in form.split("<input")[1:]]
+    return [text.split('value="')[1].split('"')[0] for text in inputs if " checked" in text]
+
+
+@pytest.mark.parametrize(("chosen", "checked"), [("b", "b"), ("", "a"), ("gone", "a")])
+def test_the_last_choice_is_kept(chosen: str, checked: str) -> None:
+    offers = [(_profile(slug), Grant(_profile(slug), LIMITS)) for slug in ("a", "b")]
+    assert _checked(spawn_form(offers, chosen)) == [checked]
+
+
+def test_texts_are_escaped() -> None:
+    evil = _profile("a", "<script>alert(1)</script>", "<img src=x onerror=alert(1)>")
+    form = spawn_form([(evil, Deny("over_limit", "<b>no</b>"))], '"><script>')
+    assert "<script>" not in form
+    assert "<img" not in form
+    assert "<b>no" not in form
+
+
+def test_no_profile_at_all_is_a_form_too() -> None:
+    assert _checked(spawn_form([], "")) == []
+
+
+def test_the_form_shows_only_ones_own_profiles(spawner: Any) -> None:
+    form = spawner._render_form()
+    assert 'value="tiny"' in form
+    assert "staff" not in form.lower()
+    assert "Huge" in form, "shown with the reason why not"
+    assert _checked(form) == ["tiny"]
+
+
+def test_a_member_sees_the_groups_profile(make_user: Any) -> None:
+    member = make_user("eve", groups=("staff",))
+    spawner = member._new_spawner("", spawner_class=TensorFlowSpawner, profiles=PROFILES)
+    assert spawner.person.groups == {"staff"}
+    assert 'value="staff"' in spawner._render_form()
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ({}, {}),
+        ({"profile": ["cpu"]}, {"profile": "cpu"}),
+        ({"profile": ["cpu"], "gpus": [""], "hours": [""]}, {"profile": "cpu"}),
+        ({"gpus": ["2"], "hours": ["1.5"], "if_busy": ["cpu"]}, {"gpus": 2, "hours": 1.5, "if_busy": "cpu"}),
+        ({"gpus": ["two"], "hours": ["long"]}, {"gpus": "two", "hours": "long"}),
+        ({"image": ["evil"]}, {"image": "evil"}),
+        ({"profile": ["a", "b"]}, {"profile": "b"}),
+    ],
+)
+def test_from_the_form_to_options(form: dict[str, list[str]], options: dict[str, Any]) -> None:
+    assert options_from_form(form) == options
+
+
+async def test_the_hub_asks_for_both(spawner: Any) -> None:
+    assert "<input" in await spawner.get_options_form()
+    assert await spawner.run_options_from_form({"profile": ["tiny"]}) == {"profile": "tiny"}
