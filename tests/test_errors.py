@@ -14,7 +14,7 @@ def test_the_docstring_shows_the_whole_tree() -> None:
 
 
 def test_errors_stand_sorted() -> None:
-    assert NAMES == sorted(NAMES)
+    assert sorted(NAMES) == NAMES
     lines = [inspect.getsourcelines(getattr(errors, name))[1] for name in NAMES]
     assert lines == sorted(lines)
 

@@ -18,7 +18,15 @@ from ..support.tiny_image import ensure_tiny_image, remove_traces
 
 MakeSpawner = Callable[..., Any]
 PROFILES = [
-    {"slug": "tiny", "name": "Tiny", "cpu": 0.5, "memory": "64 MiB", "processes": 50, "shm": "2 MiB", "open_files": 256},
+    {
+        "slug": "tiny",
+        "name": "Tiny",
+        "cpu": 0.5,
+        "memory": "64 MiB",
+        "processes": 50,
+        "shm": "2 MiB",
+        "open_files": 256,
+    },
     {"slug": "staff", "name": "Staff", "memory": "64 MiB", "groups": ["staff"]},
     {"slug": "huge", "name": "Huge", "memory": "1 TiB"},
 ]
@@ -51,7 +59,9 @@ def make_user(db: Any) -> Callable[..., Any]:
 @pytest.fixture
 def spawner(make_user: Callable[..., Any]) -> Any:
     """A spawner that touches no engine."""
-    return make_user()._new_spawner("", spawner_class=TensorFlowSpawner, hub=Hub(), hub_id="0a1b2c3d", profiles=PROFILES)
+    return make_user()._new_spawner(
+        "", spawner_class=TensorFlowSpawner, hub=Hub(), hub_id="0a1b2c3d", profiles=PROFILES
+    )
 
 
 @pytest.fixture(scope="session")

@@ -171,7 +171,9 @@ async def test_limits_and_hardening_as_seen_from_inside(client: docker.APIClient
     assert quota == "50000"
     assert inside("grep 'Max open files' /proc/1/limits").split()[3:5] == ["256", "256"]
     assert inside("df -k /dev/shm | tail -n 1").split()[1] == "2048"
-    assert inside("dd if=/dev/zero of=/dev/shm/x bs=1024 count=4096 2>/dev/null; ls -l /dev/shm/x").split()[4] == str(2 << 20)
+    assert inside("dd if=/dev/zero of=/dev/shm/x bs=1024 count=4096 2>/dev/null; ls -l /dev/shm/x").split()[4] == str(
+        2 << 20
+    )
 
 
 async def test_a_server_that_ends_at_once_shows_its_last_words(

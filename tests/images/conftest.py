@@ -147,7 +147,7 @@ def hub(engine: docker.DockerClient) -> Iterator[Hub]:
             self.end_headers()
             self.wfile.write(content)
 
-        def do_GET(self) -> None:  # noqa: N802 -- the base class's name
+        def do_GET(self) -> None:
             asked.append(f"GET {self.path}")
             known = self.headers.get("Authorization", "").split()[-1:] == [TOKEN]
             if self.path.startswith("/hub/api/user"):
@@ -156,7 +156,7 @@ def hub(engine: docker.DockerClient) -> Iterator[Hub]:
             else:
                 self.answer(200, {"version": "6.1.1"})
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             asked.append(f"POST {self.path}")
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.answer(200, {})

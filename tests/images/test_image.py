@@ -132,7 +132,9 @@ def test_notebook_is_handed_over_without_outputs() -> None:
     assert all(not cell.get("outputs") and not cell.get("execution_count") for cell in notebook["cells"])
 
 
-def test_welcome_comes_once_and_never_over_a_users_file(output: Output, home: str, volumes: list[Any], engine: Any) -> None:
+def test_welcome_comes_once_and_never_over_a_users_file(
+    output: Output, home: str, volumes: list[Any], engine: Any
+) -> None:
     assert "Welcome.ipynb" in output("ls", home=home)
     output("sh", "-c", "echo mine > Welcome.ipynb", home=home)
     assert output("cat", "Welcome.ipynb", home=home) == "mine\n"
@@ -164,7 +166,9 @@ def _wheel(name: str, version: str) -> bytes:
         archive.writestr(f"{name}/__init__.py", f'__version__ = "{version}"\n')
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", f"{name}/__init__.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+        archive.writestr(
+            f"{info}/RECORD", f"{name}/__init__.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
+        )
     return buffer.getvalue()
 
 
@@ -225,7 +229,9 @@ def test_pip_installs_into_the_home_and_survives(start: Callable[..., Container]
     ]
     # The server's environment sees none of it, and nobody can write to either.
     assert _run(second, "/opt/jupyter/bin/python", "-c", "import berth_probe")[0] != 0
-    assert _run(second, "/opt/jupyter/bin/pip", "install", "-q", "--no-index", "--find-links", ".", "berth_probe")[0] != 0
+    assert (
+        _run(second, "/opt/jupyter/bin/pip", "install", "-q", "--no-index", "--find-links", ".", "berth_probe")[0] != 0
+    )
     assert _run(second, "touch", "/opt/tensorflow/lib/python3.9/dist-packages/x")[0] != 0
 
 
@@ -242,7 +248,9 @@ def test_terminals_have_the_notebooks_python(output: Output) -> None:
 
 
 def test_the_kernel_has_its_libraries_and_nothing_runs_as_root(output: Output) -> None:
-    program = "import IPython, ipywidgets, matplotlib, pandas, seaborn, sklearn, tensorboard; import os; print(os.getuid())"
+    program = (
+        "import IPython, ipywidgets, matplotlib, pandas, seaborn, sklearn, tensorboard; import os; print(os.getuid())"
+    )
     assert output(PYTHON, "-W", "ignore", "-c", program) == "1000\n"
     assert output("stat", "-c", "%a %U", "/srv/shared").split() == ["755", "root"]
 
@@ -261,7 +269,12 @@ def test_the_builds_inputs_left_no_trace(engine: docker.DockerClient, image: str
     patterns = ["BERTH-TEST-NOTHING", *extra]
     script = f"ls /build /etc/berth/ca-bundle.pem 2>/dev/null; grep -rlF {' '.join(f'-e {p}' for p in patterns)} /etc /usr/local /usr/share /var /root /home 2>/dev/null; true"
     assert output("sh", "-c", script) == ""
-    assert output("sh", "-c", "ls /var/lib/apt/lists /var/cache /tmp /root 2>/dev/null | grep -v ':$' | grep .; true").strip() == ""
+    assert (
+        output(
+            "sh", "-c", "ls /var/lib/apt/lists /var/cache /tmp /root 2>/dev/null | grep -v ':$' | grep .; true"
+        ).strip()
+        == ""
+    )
     print(f"{len(extra)} of {len(given)} certificates given to the build were looked for")
 
 

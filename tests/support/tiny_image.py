@@ -14,7 +14,30 @@ from docker.errors import ImageNotFound
 
 IMAGE = "berth-test/tiny:3"
 PORT = 8888
-APPLETS = "cat df dd env grep httpd id ip kill ls mkdir nc ping ping6 ps sh sleep tail test timeout touch wget".split()
+APPLETS = [
+    "cat",
+    "df",
+    "dd",
+    "env",
+    "grep",
+    "httpd",
+    "id",
+    "ip",
+    "kill",
+    "ls",
+    "mkdir",
+    "nc",
+    "ping",
+    "ping6",
+    "ps",
+    "sh",
+    "sleep",
+    "tail",
+    "test",
+    "timeout",
+    "touch",
+    "wget",
+]
 SERVE = f"""#!/bin/sh
 trap 'echo told to end; exit 0' TERM
 case "$BEHAVE" in

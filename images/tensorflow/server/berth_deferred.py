@@ -125,6 +125,6 @@ async def _fetch(
     response = await AsyncHTTPClient().fetch(
         url, method=method, headers=headers, body=data, raise_error=False, follow_redirects=True, request_timeout=60
     )
-    if response.code == 599 or (raise_for_status and response.code >= 400):  # noqa: PLR2004 -- 599: never answered
+    if response.code == 599 or (raise_for_status and response.code >= 400):
         response.rethrow()
     return _Response(response)

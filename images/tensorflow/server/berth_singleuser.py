@@ -45,15 +45,14 @@ def _ordinary() -> bool:
     )
 
 
-def _server_class():  # noqa: ANN202 -- the classes exist only once the stand-ins do
+def _server_class():
     # jupyterhub.singleuser's own __init__ decides between two kinds of server and loads both; ours is known.
     from berth_deferred import stand_in
 
     stand_in("jupyterhub.singleuser.mixins", HubAuthenticatedHandler=None, make_singleuser_app=None)
+    from berth_extensions import LazyExtensions
     from jupyter_server.serverapp import ServerApp
     from jupyterhub.singleuser.extension import JupyterHubSingleUser
-
-    from berth_extensions import LazyExtensions
 
     class Server(ServerApp):
         """Jupyter Server with lazily loaded extensions."""
