@@ -70,9 +70,7 @@ def test_limits_and_sizes_have_the_policys_dimensions() -> None:
 
 
 def test_limits_become_the_policys_rules() -> None:
-    settings = Settings(
-        limits={"groups": {"lab": {"gpus": 4}}, "users": {"ann": {"memory": "1 GiB"}}}  # type: ignore[arg-type]
-    )
+    settings = Settings(limits={"groups": {"lab": {"gpus": 4}}, "users": {"ann": {"memory": "1 GiB"}}})
     rules = settings.limits.rules()
     assert rules.default == Limits(4, 16 << 30, 4096, 4 << 30, 16384, 1)
     assert rules.groups == {"lab": LimitRule(gpus=4)}
@@ -126,7 +124,7 @@ def test_bad_values_are_refused_at_their_key(values: dict[str, Any], key: str) -
 
 def test_a_mistake_is_reported_once() -> None:
     with pytest.raises(ValidationError) as refused:
-        Settings(profiles=[{"slug": "No Slug", "name": "A"}])  # type: ignore[arg-type]
+        Settings(profiles=[{"slug": "No Slug", "name": "A"}])
     assert refused.value.error_count() == 1
 
 
@@ -142,14 +140,14 @@ def test_the_demo_listens_on_this_machine(address: str) -> None:
 
 
 def test_other_methods_listen_anywhere() -> None:
-    settings = Settings(bind_address="0.0.0.0", sign_in={"method": "native", "admins": ["ann"]})  # type: ignore[arg-type]
+    settings = Settings(bind_address="0.0.0.0", sign_in={"method": "native", "admins": ["ann"]})
     assert settings.bind_address == "0.0.0.0"
 
 
 def test_secrets_do_not_print_themselves() -> None:
     settings = Settings(
-        api_token=SECRET,  # type: ignore[arg-type]
-        sign_in={  # type: ignore[arg-type]
+        api_token=SECRET,
+        sign_in={
             "method": "github",
             "client_id": "id",
             "client_secret": SECRET,
@@ -163,9 +161,9 @@ def test_secrets_do_not_print_themselves() -> None:
 
 
 def test_a_profile_becomes_the_policys() -> None:
-    profile = ProfileSettings(slug="a", name="A", memory="1 GiB", groups=frozenset({"lab"})).profile()  # type: ignore[arg-type]
+    profile = ProfileSettings(slug="a", name="A", memory="1 GiB", groups=frozenset({"lab"})).profile()
     assert (profile.slug, profile.size, profile.groups) == ("a", LimitRule(memory=1 << 30), frozenset({"lab"}))
 
 
 def test_paths_may_be_texts() -> None:
-    assert Settings(state_dir="/srv/berth").state_dir == Path("/srv/berth")  # type: ignore[arg-type]
+    assert Settings(state_dir="/srv/berth").state_dir == Path("/srv/berth")

@@ -45,7 +45,9 @@ def main() -> None:
         page.keyboard.insert_text(TRAINING)
         page.keyboard.press("Control+Enter")
         expect(page.locator(".jp-Notebook:visible")).to_contain_text("2.9.3", timeout=90_000)
-        page.keyboard.press("Control+S")
+        news = page.get_by_role("button", name="No", exact=True)
+        if news.is_visible():
+            news.click()
         _take(page, "lab.png")
 
 

@@ -86,6 +86,7 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         super().__init__(**kwargs)
         self._steps = Steps()
         self._starting = False
+        self._made = ""  # id of the container that this start made; `stop` may have forgotten `object_id` by then
         self._in_flight: asyncio.Future[Any] | None = None
         self._removal: asyncio.Task[None] | None = None
 
@@ -150,6 +151,7 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         """
         self._steps = Steps()
         self._starting = True
+        self._made = ""
         if self._removal is not None:
             # Of an earlier failed start; creating the container removes what is left of it.
             self._removal.cancel()
@@ -189,7 +191,7 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         image: str = grant.profile.image or self.image
         user_network, _ = await asyncio.gather(self._network(), self._image_here(image))
         spec = build_spec(self, grant, image, user_network)
-        self.object_id = await self._obtain_container(spec)
+        self._made = self.object_id = await self._obtain_container(spec)
         self._watch()
         self._steps.add(50, "Container created.")
         await self._call("heavy", lambda client: containers.start(client, self.object_id))
@@ -244,12 +246,14 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         return await self._call("heavy", lambda client: containers.create(client, spec))
 
     def _has_ended(self) -> bool:
+        if not self.object_id:
+            return True  # stopped while it was starting
         state = self.view.current(self.object_id)
         return state is not None and not state.running and state.status != "created"
 
     async def _exited(self) -> ContainerExited:
         """Explain why the container ended, with what it said last."""
-        state = await self.engine.call("quick", lambda client: containers.state(client, self.object_id))
+        state = await self.engine.call("quick", lambda client: containers.state(client, self._made))
         if state is None:
             cause = "it was removed by somebody"
         elif state.out_of_memory:
@@ -265,7 +269,7 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         )
 
     async def _last_words(self) -> str:
-        lines = await self.engine.call("quick", lambda client: containers.last_lines(client, self.object_id))
+        lines = await self.engine.call("quick", lambda client: containers.last_lines(client, self._made))
         return f" Its last words:\n{lines}" if lines else " It said nothing."
 
     async def _clean_up(self) -> None:
@@ -274,11 +278,14 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         if in_flight is not None and not in_flight.done():
             # A create under way makes its container after all; wait for it, whatever comes of it.
             await asyncio.wait([in_flight])
+            if not in_flight.cancelled() and in_flight.exception() is None and isinstance(in_flight.result(), str):
+                self._made = in_flight.result()
         self._removal = asyncio.ensure_future(self._until_answered(self._remove))
         await asyncio.wait([self._removal], timeout=_PATIENCE_SECONDS)
 
     async def _remove(self) -> None:
-        container = self.object_id or self.container_name
+        # By name only where nobody knows whether there is one: under this name there may be a later start's by now.
+        container = self.object_id or self._made or self.container_name
         await self.engine.call("slow", lambda client: containers.remove(client, container))
         self.object_id = ""
 

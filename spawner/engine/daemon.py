@@ -7,8 +7,10 @@ background, over whatever a killed one left behind.
 import contextlib
 import json
 import os
+import re
 import resource
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -108,6 +110,13 @@ def ensure_engine(report: Report, places: EnginePlaces = DEFAULT_PLACES) -> None
 
 def _why_silent(address: str) -> str | None:
     """Give the reason why no engine answers there; none if one does."""
+    if address.startswith("unix://"):  # the reason in the system's own words
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(10)
+            try:
+                probe.connect(address.removeprefix("unix://"))
+            except OSError as error:
+                return (error.strerror or str(error)).lower()
     try:
         # With a version given, nothing is asked before the ping, which needs none.
         client = docker.APIClient(base_url=address, version=MINIMUM_DOCKER_API_VERSION, timeout=10)
@@ -116,11 +125,9 @@ def _why_silent(address: str) -> str | None:
         finally:
             client.close()
     except (DockerException, requests.exceptions.RequestException) as error:
-        text = str(error)
-        for telling in ("Permission denied", "No such file", "Connection refused", "timed out", "Name or service"):
-            if telling.lower() in text.lower():
-                return telling.lower()
-        return text.splitlines()[0][:200]
+        # The system's own words, out of those that three libraries wrapped them in.
+        told = re.search(r"\[Errno -?\d+\] ([\w ]+)", repr(error)) or re.search(r"(timed out)", str(error))
+        return told[1].lower() if told else (str(error).splitlines() or ["no reason given"])[0][:200]
     return None
 
 

@@ -137,6 +137,8 @@ class EngineView:
             with engine_errors():
                 # Open the stream before the list, so that no change falls between the two.
                 self._stream = client.events(filters={**self._filters, "type": ["container"]}, decode=True)
+                # docker-py would look at the answer's status only when the first event is read.
+                self._stream._response.raise_for_status()  # noqa: SLF001
                 listed = client.containers(all=True, filters=self._filters)
                 states = {entry["Id"]: _listed(client, entry) for entry in listed}
                 with self._lock:

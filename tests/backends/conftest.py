@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -127,7 +128,7 @@ async def make_spawner(
     for spawner in made:
         spawner.stop_polling()
         if spawner._removal is not None:
-            await spawner._removal
+            await asyncio.wait([spawner._removal])
         with contextlib.suppress(docker.errors.NotFound):
             client.remove_container(spawner.container_name, force=True, v=True)
         spawner.view.close()

@@ -1,3 +1,4 @@
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def test_cards_show_what_is_given() -> None:
 
 
 def test_a_profile_that_is_refused_says_why_and_cannot_be_chosen() -> None:
-    offers = [
+    offers: list[tuple[Profile, Grant | Deny]] = [
         (_profile("gpu"), Deny("no_gpus", "This hub hands out none.")),
         (_profile("cpu"), Grant(_profile("cpu"), LIMITS)),
     ]
@@ -33,11 +34,24 @@ def test_a_profile_that_is_refused_says_why_and_cannot_be_chosen() -> None:
     assert "2 CPUs" in form
     assert "1 GPU" in form
     assert _checked(form) == ["cpu"]
+    assert [card["value"] for card in _cards(form) if "disabled" in card] == ["gpu"]
 
 
 def _checked(form: str) -> list[str]:
-    inputs = [part.split(">")[0] for part in form.split("<input")[1:]]
-    return [text.split('value="')[1].split('"')[0] for text in inputs if " checked" in text]
+    return [card["value"] for card in _cards(form) if "checked" in card]
+
+
+def _cards(form: str) -> list[dict[str, str]]:
+    """Read the attributes of the inputs."""
+    found: list[dict[str, str]] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag == "input":
+                found.append({name: value or "" for name, value in attrs})
+
+    Reader().feed(form)
+    return found
 
 
 @pytest.mark.parametrize(("chosen", "checked"), [("b", "b"), ("", "a"), ("gone", "a")])
@@ -91,4 +105,4 @@ def test_from_the_form_to_options(form: dict[str, list[str]], options: dict[str,
 
 async def test_the_hub_asks_for_both(spawner: Any) -> None:
     assert "<input" in await spawner.get_options_form()
-    assert await spawner.run_options_from_form({"profile": ["tiny"]}) == {"profile": "tiny"}
+    assert spawner.run_options_from_form({"profile": ["tiny"]}) == {"profile": "tiny"}

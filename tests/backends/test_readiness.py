@@ -7,6 +7,7 @@ import pytest
 from spawner.backends.readiness import wait_until_ready
 
 from ..support.ports import free_ports
+from ..support.waiting import soon
 
 
 @asynccontextmanager
@@ -59,8 +60,7 @@ async def test_a_server_that_comes_up_later() -> None:
         return False
 
     waiting = asyncio.ensure_future(wait_until_ready(f"http://127.0.0.1:{port}/api", has_ended, 20))
-    while asked < 3:
-        await asyncio.sleep(0)
+    await soon(lambda: asked >= 3)
     assert not waiting.done()
     async with server(port, lambda _: status(200)):
         assert await waiting

@@ -32,7 +32,7 @@ def test_the_environment_is_jupyterhubs_own_trait() -> None:
 
 def test_our_own_traits_have_help_too() -> None:
     own = set(TensorFlowSpawner.class_own_traits(config=True))
-    assert {"hub_id", "data_dir", "gpus_managed", "remove"} <= own
+    assert {"hub_id", "data_dir", "gpus_managed"} <= own
     assert all(TensorFlowSpawner.class_own_traits()[name].help for name in ("hub_id", "data_dir", "gpus_managed"))
 
 

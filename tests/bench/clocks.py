@@ -53,6 +53,18 @@ def processes() -> Iterator[Process]:
             yield Process.parse(path.read_text(encoding="utf-8", errors="replace"))
 
 
+def engine_pids() -> frozenset[int]:
+    """Find the engine's processes: a further engine, in a network namespace of its own, is not the one measured."""
+    here = Path("/proc/self/ns/net").readlink()
+    found = set()
+    for each in processes():
+        if each.name in {"dockerd", "containerd"}:
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{each.pid}/ns/net").readlink() == here:
+                    found.add(each.pid)
+    return frozenset(found)
+
+
 @dataclass(frozen=True)
 class Reading:
     """CPU seconds at one moment.
@@ -70,7 +82,7 @@ class Reading:
     engine: float
 
     @classmethod
-    def take(cls, hub_pid: int) -> Self:
+    def take(cls, hub_pid: int, engine: frozenset[int]) -> Self:
         seen = list(processes())
         times = os.times()
         return cls(
@@ -78,7 +90,7 @@ class Reading:
             own=times.user + times.system,
             hub=sum(each.seconds for each in seen if each.pid == hub_pid),
             proxy=sum(each.seconds for each in seen if each.parent == hub_pid and each.name in {"node", "MainThread"}),
-            engine=sum(each.seconds for each in seen if each.name in {"dockerd", "containerd"}),
+            engine=sum(each.seconds for each in seen if each.pid in engine),
         )
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import docker
 
-from .clocks import Reading, Work, container_seconds, machine_seconds, shim_seconds, work
+from .clocks import Reading, Work, container_seconds, engine_pids, machine_seconds, shim_seconds, work
 from .sides import Side
 
 T = TypeVar("T")
@@ -101,15 +101,16 @@ def one_by_one(client: docker.APIClient, sides: Sequence[Side], rounds: int, say
 def at_once(client: docker.APIClient, sides: Sequence[Side], servers: int, rounds: int, say: Say) -> dict[str, Burst]:
     """Start servers of new users all at the same time, the sides in turns."""
     results = {side.name: Burst(servers) for side in sides}
+    engine = engine_pids()
     for number, side in alternating(sides, rounds):
         users = [f"burst{number}x{index}" for index in range(servers)]
         for user in users:
             side.add_user(user)
         time.sleep(_SETTLE_SECONDS)
         idle = _idle_rate()
-        before, begun = Reading.take(side.hub_pid), time.perf_counter()
+        before, begun = Reading.take(side.hub_pid, engine), time.perf_counter()
         ready = _together([functools.partial(side.spawn, user) for user in users])
-        wall, after = time.perf_counter() - begun, Reading.take(side.hub_pid)
+        wall, after = time.perf_counter() - begun, Reading.take(side.hub_pid, engine)
         ids = frozenset(str(client.inspect_container(side.container(user))["Id"]) for user in users)
         shims = shim_seconds(ids)
         inside = sum(container_seconds(client, container) for container in ids)

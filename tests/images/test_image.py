@@ -184,6 +184,8 @@ def _put(container: Container, files: dict[str, bytes]) -> None:
 
 def _run(container: Container, *command: str) -> tuple[int, str]:
     done = container.exec_run(["/opt/berth/bin/berth-start", *command])
+    assert isinstance(done.output, bytes)
+    assert done.exit_code is not None
     return done.exit_code, done.output.decode()
 
 
@@ -267,7 +269,9 @@ def test_the_builds_inputs_left_no_trace(engine: docker.DockerClient, image: str
     ]
     extra = [line for line in given if line not in base]
     patterns = ["BERTH-TEST-NOTHING", *extra]
-    script = f"ls /build /etc/berth/ca-bundle.pem 2>/dev/null; grep -rlF {' '.join(f'-e {p}' for p in patterns)} /etc /usr/local /usr/share /var /root /home 2>/dev/null; true"
+    wanted = " ".join(f"-e {pattern}" for pattern in patterns)
+    places = "/etc /usr/local /usr/share /var /root /home"
+    script = f"ls /build /etc/berth/ca-bundle.pem 2>/dev/null; grep -rlF {wanted} {places} 2>/dev/null; true"
     assert output("sh", "-c", script) == ""
     assert (
         output(

@@ -75,7 +75,7 @@ def install() -> None:
     # The log function asks whether a page is the hub's health check. A user's server has none.
     stand_in("jupyterhub.handlers")
     stand_in("jupyterhub.handlers.pages", HealthCheckHandler=type("HealthCheckHandler", (), {}))
-    stand_in("jupyterhub.metrics", prometheus_log_method=lambda handler: None)
+    stand_in("jupyterhub.metrics", prometheus_log_method=lambda _handler: None)
     stand_in("jupyterhub.httpclient", fetch=_fetch)
 
 

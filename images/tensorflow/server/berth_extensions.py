@@ -10,7 +10,9 @@ from tornado.routing import Matcher, Rule
 _PATHS = {
     "jupyter_resource_usage": r"api/metrics/|metrics",
     "jupyter_server_proxy": r"proxy/|server-proxy/",
-    "jupyterlab": r"$|lab|static/lab|custom/|api/(?:build|extensions|licenses|news|settings|themes|translations|workspaces)",
+    "jupyterlab": (
+        r"$|lab|static/lab|custom/|api/(?:build|extensions|licenses|news|settings|themes|translations|workspaces)"
+    ),
     "jupyterlab_git": r"git/",
     "nbdime": r"nbdime/",
     "nbgitpuller": r"git-pull|git-sync",
