@@ -94,13 +94,16 @@ def host_mirror(etc: Path = Path("/etc")) -> str | None:
     if release.get("ID") != "debian":
         return None
     codename = release.get("VERSION_CODENAME", "")
-    for address, suites, components in _apt_sources(etc / "apt"):
-        usable = address.startswith(("http://", "https://")) and not re.match(
-            r"https?://(localhost|127\.|\[::1\])", address
-        )
-        if usable and codename in suites and "main" in components:
-            return address.rstrip("/")
-    return None
+    found = [
+        address.rstrip("/")
+        for address, suites, components in _apt_sources(etc / "apt")
+        if address.startswith(("http://", "https://"))
+        and not re.match(r"https?://(localhost|127\.|\[::1\])", address)
+        and codename in suites
+        and "main" in components
+    ]
+    # Vendors' archives name their suites after Debian's now and then; Debian's own mirrors end so by custom.
+    return next((address for address in found if address.endswith("/debian")), found[0] if found else None)
 
 
 def _release(etc: Path) -> dict[str, str]:

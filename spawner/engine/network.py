@@ -187,7 +187,7 @@ def ensure_firewall(firewall: Firewall) -> None:
 def remove_firewall(hub_id: str) -> None:
     """Remove one hub's rules, whatever network they were for; nothing else."""
     bridge = re.escape(bridge_name(hub_id))
-    ours = re.compile(rf"-A (INPUT|FORWARD|DOCKER-USER) .*(-j BERTH-{hub_id}-(IN|FWD)|-i {bridge} -j DROP)$")
+    ours = re.compile(rf"-A \S+ -[io] \S+ -j BERTH-{hub_id}-(IN|FWD)|-A (INPUT|FORWARD) -i {bridge} -j DROP")
     for command in ("iptables", "ip6tables"):
         if not shutil.which(command):
             continue

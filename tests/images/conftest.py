@@ -1,5 +1,6 @@
 """The user image, built once, and the surroundings a container of it expects: limits, a home volume, a hub."""
 
+import contextlib
 import json
 import threading
 import uuid
@@ -12,6 +13,7 @@ from typing import Any
 
 import docker
 import pytest
+from docker.errors import NotFound
 from docker.models.containers import Container
 from docker.models.volumes import Volume
 
@@ -87,7 +89,8 @@ def start(engine: docker.DockerClient, image: str, volumes: list[Volume]) -> Ite
 
     yield run
     for container in started:
-        container.remove(force=True, v=True)
+        with contextlib.suppress(NotFound):  # some tests remove theirs on the way
+            container.remove(force=True, v=True)
 
 
 @pytest.fixture

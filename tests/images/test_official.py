@@ -162,7 +162,7 @@ def test_the_lock_leaves_tensorflow_as_it_is(lock: dict[str, str], tmp_path: Pat
 def test_the_servers_own_code_is_python_3_8(site: Path) -> None:
     packages = {module.partition(".")[0] for module in MODULES}
     paths = [path for name in packages for path in (site / name).rglob("*.py") if "tests" not in path.parts]
-    assert len(paths) > 300
+    assert len(paths) > 200
     for path in paths:
         ast.parse(path.read_bytes(), str(path), feature_version=(3, 8))
 
