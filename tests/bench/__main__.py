@@ -115,7 +115,7 @@ def main(
     if noise > QUIET:
         console.print(
             f"Other programs kept {noise:.2f} cores busy while (b) was measured. The figure of the whole machine is "
-            "therefore not judged; the sum of the parts counts only what belongs to each side.",
+            "therefore not judged. Of the parts, the engine's may hold work for others too.",
             style="yellow",
         )
     path = _write(
