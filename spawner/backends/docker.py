@@ -311,7 +311,8 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         if not self.object_id:
             return await self._find_lost()
         state = self.view.current(self.object_id)
-        if state is None:
+        # The view may lag behind a start by an event; that a server is dead, only the engine itself can say.
+        if state is None or not state.running:
             try:
                 state = await self.engine.call("quick", lambda client: containers.state(client, self.object_id))
             except (EngineUnavailable, APIError) as error:

@@ -3,6 +3,7 @@
 `ensure_image` is a no-op where the tag was built from the same recipe. See `.base` for the build's inputs.
 """
 
+import contextlib
 import hashlib
 import io
 import re
@@ -86,15 +87,13 @@ def ensure_image(
     """
     tag = tag or TAG.format(flavour=flavour)
     recipe = recipe_hash(context, flavour, inputs)
-    if not force:
-        try:
-            found = api.inspect_image(tag)
-        except ImageNotFound:
-            pass
-        else:
-            if (found["Config"].get("Labels") or {}).get(RECIPE_LABEL) == recipe:
-                report(f"{tag} is up to date")
-                return str(found["Id"])
+    try:
+        former = api.inspect_image(tag)
+    except ImageNotFound:
+        former = None
+    if former and not force and (former["Config"].get("Labels") or {}).get(RECIPE_LABEL) == recipe:
+        report(f"{tag} is up to date")
+        return str(former["Id"])
     base = choose_base(api, report, inputs)
     started = time.monotonic()
     events = api.build(
@@ -114,7 +113,12 @@ def ensure_image(
     except APIError as error:
         raise ImageBuildFailed(f"The engine refused to build {tag}: {error.explanation or error}") from error
     report(f"{tag} built in {time.monotonic() - started:.0f} s")
-    return str(api.inspect_image(tag)["Id"])
+    built = str(api.inspect_image(tag)["Id"])
+    if former and former["Id"] != built:
+        # Several GB that nothing names any more; the engine refuses while a container uses them or a tag is left.
+        with contextlib.suppress(APIError):
+            api.remove_image(former["Id"])
+    return built
 
 
 def recipe_hash(context: Path, flavour: Flavour, inputs: BuildInputs) -> str:
@@ -187,7 +191,7 @@ def _follow(events: Iterator[dict[str, Any]], report: Report, inputs: BuildInput
                 if match[2].startswith(("FROM", "RUN", "COPY")):
                     report(step[:110])
                     spoken = time.monotonic()
-            elif text and not text.startswith("--->"):
+            elif text and not text.startswith(("--->", "Removing intermediate")):
                 last.append(text)
                 if _TELLING.match(text) or time.monotonic() - spoken > _QUIET_SECONDS:
                     report(f"  {text[:108]}")

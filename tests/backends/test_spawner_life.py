@@ -64,7 +64,7 @@ async def test_a_server_that_somebody_removed(client: docker.APIClient, make_spa
 async def test_polls_cost_the_engine_nothing(make_spawner: MakeSpawner, flaky: FlakyEngine) -> None:
     spawner = make_spawner()
     await spawner.start()
-    await soon(lambda: spawner.view.current(spawner.object_id) is not None)
+    await soon(lambda: getattr(spawner.view.current(spawner.object_id), "running", False))
     before = flaky.seen(".*")
     for _ in range(20):
         assert await spawner.poll() is None

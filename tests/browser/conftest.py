@@ -9,7 +9,7 @@ from ..support.browser import chromium, chromium_path
 __all__ = ["berth", "browser", "engine"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if chromium_path() is None:
         pytest.skip("no Chromium: apt-get install chromium")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from docker.errors import ImageNotFound
 
 from spawner.engine.base import choose_base, host_certificates, host_mirror
 from spawner.engine.build import RECIPE_LABEL, BuildInputs, _archive, ensure_image, recipe_hash
@@ -157,6 +158,8 @@ class TestWithEngine:
         assert lines == [f"{tag} is up to date"]
         _recipe(context, "RUN echo second")
         assert ensure_image(engine.api, "cpu", context, BuildInputs(), lines.append, tag) != first
+        with pytest.raises(ImageNotFound):  # what it replaced takes no room
+            engine.images.get(first)
 
     def test_a_failed_step_is_named_with_its_last_lines(
         self, engine: docker.DockerClient, tmp_path: Path, tag: str

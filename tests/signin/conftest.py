@@ -27,7 +27,7 @@ authenticator_config(
 ADMIN_PASSWORD = "generated-password-of-the-administrator"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if chromium_path() is None:
         pytest.skip("no Chromium: apt-get install chromium")

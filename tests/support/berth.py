@@ -115,7 +115,7 @@ class Berth:
 
 def containers_of(client: docker.DockerClient, berth: Berth, user: str | None = None) -> list[Any]:
     labels = [f"{HUB_LABEL}={berth.state.hub_id}"] + ([f"berth.user={user}"] if user is not None else [])
-    return list(client.containers.list(all=True, filters={"label": labels}))
+    return list(client.containers.list(all=True, filters={"label": labels}, ignore_removed=True))
 
 
 @contextlib.contextmanager
