@@ -123,29 +123,35 @@ pip_install() {
     "$ENVIRONMENT/bin/pip" install --disable-pip-version-check --no-input --progress-bar off --require-hashes "$@"
 }
 
+# environment_has LINE: whether an environment was installed whole, from this lock file, here: it is bound to its place.
+environment_has() {
+    grep -qxF "$1" "$stamp" 2>/dev/null && "$ENVIRONMENT/bin/python" -c '' 2>/dev/null &&
+        grep -qF "$(pwd)/$ENVIRONMENT/bin/python" "$ENVIRONMENT/bin/pip"
+}
+
 # The environment of developers holds all that the hub's holds, in the same versions.
 make_environment() {
-    wanted="hub $(checksum requirements/build.txt requirements/hub.txt)"
-    locks="requirements/hub.txt"
+    stamp=$ENVIRONMENT/.berth-installed
+    hub="hub $(checksum requirements/build.txt requirements/hub.txt)"
+    wanted=$hub
+    lock=requirements/hub.txt
     if [ "$1" = dev ]; then
         wanted="dev $(checksum requirements/build.txt requirements/hub.txt requirements/dev.txt)"
-        locks="requirements/dev.txt"
+        lock=requirements/dev.txt
     fi
-    stamp=$ENVIRONMENT/.berth-installed
-    if ! { [ -f "$stamp" ] && grep -qxF "$wanted" "$stamp" && "$ENVIRONMENT/bin/python" -c '' 2>/dev/null; }; then
+    if ! environment_has "$wanted"; then
         # An older environment, or half of one, is not repaired but made anew: pip leaves behind what a lock file no
-        # longer names. Only additions to an environment that fits are made in place.
-        if ! { [ "$1" = dev ] && [ -f "$stamp" ] && grep -qxF "hub $(checksum requirements/build.txt requirements/hub.txt)" "$stamp" &&
-            "$ENVIRONMENT/bin/python" -c '' 2>/dev/null; }; then
+        # longer names. Only additions to one that fits are made in place.
+        if [ "$1" = hub ] || ! environment_has "$hub"; then
             rm -rf "$ENVIRONMENT"
             watch "Python environment ($ENVIRONMENT)" 0 '^$' "$PYTHON" -m venv "$ENVIRONMENT"
         fi
         rm -f "$stamp"
         # What builds source distributions comes first, so that pip need not fetch it unlocked.
         watch "Build tools (requirements/build.txt)" 0 '^$' pip_install --requirement requirements/build.txt
-        watch "Python packages ($locks)" "$(grep -cE '^[a-z].*==' $locks)" '^ *(Collecting|Requirement already)' \
-            pip_install --no-build-isolation --requirement $locks
-        echo "hub $(checksum requirements/build.txt requirements/hub.txt)" >"$stamp.new"
+        watch "Python packages ($lock)" "$(grep -cE '^[a-z].*==' $lock)" '^ *(Collecting|Requirement already)' \
+            pip_install --no-build-isolation --requirement $lock
+        echo "$hub" >"$stamp.new"
         [ "$1" = hub ] || echo "$wanted" >>"$stamp.new"
         mv "$stamp.new" "$stamp"
     fi
@@ -203,7 +209,8 @@ npm_install() {
     npm_lock=$(checksum "$1/package-lock.json")
     if [ "$(cat "$1/node_modules/.berth-lock" 2>/dev/null)" = "$npm_lock" ]; then return 0; fi
     # npm removes node_modules first, and the mark in it: what is interrupted starts again.
-    watch "$2" 0 '^$' env PATH="$node_bin:$PATH" npm ci --prefix "$1" --no-audit --no-fund --ignore-scripts --loglevel=error
+    watch "$2" 0 '^$' env PATH="$node_bin:$PATH" npm ci --prefix "$1" \
+        --no-audit --no-fund --ignore-scripts --loglevel=error
     printf %s "$npm_lock" >"$1/node_modules/.berth-lock"
 }
 
