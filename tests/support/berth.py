@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -65,18 +66,35 @@ class Berth:
     def log(self) -> Path:
         return self.directory / "hub.log"
 
-    @contextlib.contextmanager
-    def hub(self) -> Iterator[int]:
-        """Run the hub; gives its process id. At the end it and its proxy are ended, users' containers not."""
-        environment = {
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
             "BERTH_STATE_DIR": str(self.state.path),
             "BERTH_PORT": str(self.port),
             "BERTH_API_TOKEN": self.token,
             "PATH": f"{configurable_http_proxy().parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             **self.environment,
         }
+
+    def command(self, *arguments: str) -> str:
+        """Run ``berth``, which is what ``make up`` and ``make down`` do; gives what it says."""
+        done = subprocess.run(
+            [Path(sys.executable).parent / "berth", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **self.variables},
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @contextlib.contextmanager
+    def hub(self) -> Iterator[int]:
+        """Run the hub; gives its process id. At the end it and its proxy are ended, users' containers not."""
         command: list[str | Path] = [Path(sys.executable).parent / "jupyterhub", "-f", ROOT / "jupyterhub_config.py"]
-        with process(command, self.log, cwd=ROOT, env=environment) as started:
+        with process(command, self.log, cwd=ROOT, env=self.variables) as started:
             wait_for_http(f"{self.url}/hub/api/", started, self.log)
             yield started.pid
 
