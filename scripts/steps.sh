@@ -123,7 +123,8 @@ pip_install() {
     "$ENVIRONMENT/bin/pip" install --disable-pip-version-check --no-input --progress-bar off --require-hashes "$@"
 }
 
-# environment_has LINE: whether an environment was installed whole, from this lock file, here: it is bound to its place.
+# environment_has LINE: whether an environment was installed whole, from this lock file, here (it is bound to its
+# place).
 environment_has() {
     grep -qxF "$1" "$stamp" 2>/dev/null && "$ENVIRONMENT/bin/python" -c '' 2>/dev/null &&
         grep -qF "$(pwd)/$ENVIRONMENT/bin/python" "$ENVIRONMENT/bin/pip"
@@ -140,8 +141,8 @@ make_environment() {
         lock=requirements/dev.txt
     fi
     if ! environment_has "$wanted"; then
-        # An older environment, or half of one, is not repaired but made anew: pip leaves behind what a lock file no
-        # longer names. Only additions to one that fits are made in place.
+        # An older environment, or half of one, is not repaired but made anew: pip leaves behind what a lock file
+        # no longer names. Only additions to one that fits are made in place.
         if [ "$1" = hub ] || ! environment_has "$hub"; then
             rm -rf "$ENVIRONMENT"
             watch "Python environment ($ENVIRONMENT)" 0 '^$' "$PYTHON" -m venv "$ENVIRONMENT"
