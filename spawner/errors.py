@@ -8,16 +8,22 @@
       DiskNearlyFull
       EngineUnavailable
       FirewallUnavailable
+      GpuProbeFailed
       HubNotReady
       ImageBuildFailed
       ImageUnavailable
+      LeaseLost
+      LedgerOutdated
+      LedgerUnavailable
       LimitRefused
       NotRoot
       PortTaken
+      QuotaInvalid
       ServerNotReady
       SettingsInvalid
       SignInMisconfigured
       StateDirectoryBusy
+      UnknownName
 
 A message is one or two sentences for a person: what was wrong, named, and what to do about it. A refusal by the
 policy is not an error but a value, `spawner.policy.model.Deny`.
@@ -67,6 +73,12 @@ class FirewallUnavailable(BerthError):
     code = "firewall_unavailable"
 
 
+class GpuProbeFailed(BerthError):
+    """The GPUs of this host cannot be read, or what simulates them is described wrongly."""
+
+    code = "gpu_probe_failed"
+
+
 class HubNotReady(BerthError):
     """The hub's process ended, or did not answer in time."""
 
@@ -83,6 +95,24 @@ class ImageUnavailable(BerthError):
     code = "image_unavailable"
 
 
+class LeaseLost(BerthError):
+    """A lease that is not there any more, or belongs to another state than the caller believed."""
+
+    code = "lease_lost"
+
+
+class LedgerOutdated(BerthError):
+    """The ledger has another schema than this program; a command cures it."""
+
+    code = "ledger_outdated"
+
+
+class LedgerUnavailable(BerthError):
+    """The ledger did not answer: locked, full, or gone. Nothing was written."""
+
+    code = "ledger_unavailable"
+
+
 class LimitRefused(BerthError):
     """The kernel refuses a limit that the settings ask for."""
 
@@ -97,6 +127,12 @@ class NotRoot(BerthError):
 
 class PortTaken(BerthError):
     code = "port_taken"
+
+
+class QuotaInvalid(BerthError):
+    """Quotas that cannot be: an unknown dimension, a value out of range, a line that cannot be read."""
+
+    code = "quota_invalid"
 
 
 class ServerNotReady(BerthError):
@@ -119,3 +155,9 @@ class StateDirectoryBusy(BerthError):
     """Another hub works on the same state directory."""
 
     code = "state_directory_busy"
+
+
+class UnknownName(BerthError):
+    """A GPU, lease, ticket or the like that does not exist."""
+
+    code = "unknown_name"

@@ -82,7 +82,7 @@ def _size(profile: Profile, explained: dict[str, Origin]) -> Limits:
     }
     if profile.size.shm is None:
         said["shm"] = min(said["shm"], said["memory"] // 2)
-    return Limits(**{"gpus": 0, **said})  # type: ignore[arg-type]
+    return Limits(**{"gpus": 0, **said})
 
 
 def _excess(dimension: str, size: Limits, explained: dict[str, Origin]) -> str:

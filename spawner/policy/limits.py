@@ -1,6 +1,7 @@
 """Which limits a user has, and where each value comes from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from .model import DIMENSIONS, LimitRule, LimitRules, Limits, Person
 
@@ -9,33 +10,54 @@ from .model import DIMENSIONS, LimitRule, LimitRules, Limits, Person
 class Origin:
     """Where one value of a user's limits comes from."""
 
-    value: float | int
+    value: Any
     source: str
 
 
 def why(rules: LimitRules, person: Person) -> dict[str, Origin]:
-    """Explain a person's limits, one origin per dimension of `Limits`.
+    """Explain a person's limits, one origin per dimension of the default (`Limits`, or `Quota` which has more).
 
     A user's own rule decides where it speaks; else the most generous of the person's groups; else the default.
     A group's rule may lie below the default: being in a group with a smaller limit gives the smaller one, unless
-    another group is more generous.
+    another group is more generous. Of numbers the largest is the most generous; sets of names are joined.
     """
+    own_rule = rules.users.get(person.name)
+    group_rules = [(group, rules.groups[group]) for group in sorted(person.groups) if group in rules.groups]
     explained = {}
-    for dimension in DIMENSIONS:
-        own = getattr(rules.users.get(person.name, LimitRule()), dimension)
+    for dimension in (field.name for field in fields(rules.default)):
+        own = _said(own_rule, dimension)
         if own is not None:
             explained[dimension] = Origin(own, f"user {person.name}")
             continue
         said = [
             Origin(value, f"group {group}")
-            for group in sorted(person.groups)
-            if (value := getattr(rules.groups.get(group, LimitRule()), dimension)) is not None
+            for group, rule in group_rules
+            if (value := _said(rule, dimension)) is not None
         ]
-        default = Origin(getattr(rules.default, dimension), "default")
-        explained[dimension] = max(said, key=lambda origin: origin.value, default=default)
+        explained[dimension] = _most_generous(said) or Origin(getattr(rules.default, dimension), "default")
     return explained
+
+
+def _said(rule: LimitRule | None, dimension: str) -> Any:
+    return getattr(rule, dimension, None)
+
+
+def _most_generous(said: list[Origin]) -> Origin | None:
+    if not said:
+        return None
+    if isinstance(said[0].value, frozenset):
+        names = ", ".join(origin.source.removeprefix("group ") for origin in said)
+        joined = frozenset().union(*(origin.value for origin in said))
+        return Origin(joined, f"group{'s' if len(said) > 1 else ''} {names}")
+    return max(said, key=lambda origin: origin.value)
 
 
 def limits_of(rules: LimitRules, person: Person) -> Limits:
     """Give a person's limits, the most that one server of theirs may have."""
-    return Limits(**{dimension: origin.value for dimension, origin in why(rules, person).items()})  # type: ignore[arg-type]
+    explained = why(rules, person)
+    return Limits(**{dimension: explained[dimension].value for dimension in DIMENSIONS})
+
+
+def quota_of(rules: LimitRules, person: Person) -> Any:
+    """Give a person's quota, of the class of the rules' default."""
+    return type(rules.default)(**{name: origin.value for name, origin in why(rules, person).items()})

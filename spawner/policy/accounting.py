@@ -1,0 +1,113 @@
+"""GPU time: booked in whole milliseconds, split exactly at a window's edge, decayed for fair share."""
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from .leases import Lease, LeaseState, Spent
+
+Interval = tuple[datetime, datetime, int]
+"""Start, end and number of slots held meanwhile."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
+
+def to_ms(moment: datetime) -> int:
+    """Give a time in whole milliseconds since 1970, rounded down."""
+    return (moment - _EPOCH) // _MS
+
+
+def from_ms(milliseconds: int) -> datetime:
+    return _EPOCH + milliseconds * _MS
+
+
+def length_ms(start: datetime, end: datetime) -> int:
+    """Give the milliseconds from `start` to `end`, none if it ends first.
+
+    The difference of the rounded times, so that the lengths of adjoining intervals add up to the whole's.
+    """
+    return max(0, to_ms(end) - to_ms(start))
+
+
+def overlap_ms(start: datetime, end: datetime, begin: datetime, finish: datetime) -> int:
+    """Give the milliseconds of an interval that lie within ``[begin, finish)``."""
+    return length_ms(max(start, begin), min(end, finish))
+
+
+def used_ms(intervals: Iterable[Interval], now: datetime, window: timedelta) -> int:
+    """Give the GPU-milliseconds used in the rolling window that ends at `now`."""
+    return sum(overlap_ms(start, end, now - window, now) * slots for start, end, slots in intervals)
+
+
+def running_interval(lease: Lease, now: datetime) -> Interval:
+    """Give what an open lease has used so far; nothing before its server was ready."""
+    start = lease.started_at or now
+    return start, max(start, now), len(lease.slots)
+
+
+def spent(past: Iterable[Interval], open_leases: Iterable[Lease], now: datetime, window: timedelta) -> Spent:
+    """Sum up a user's budget.
+
+    Parameters
+    ----------
+    past
+        Of the user's closed leases, as booked.
+    open_leases
+        The user's leases that hold slots.
+    """
+    leases = [lease for lease in open_leases if lease.state is not LeaseState.CLOSED]
+    kept = tuple(interval for interval in past if interval[1] > now - window)
+    used = used_ms([*kept, *(running_interval(lease, now) for lease in leases)], now, window)
+    committed = sum(
+        length_ms(now, lease.ends_at) * len(lease.slots) for lease in leases if lease.state is not LeaseState.RELEASING
+    )
+    return Spent(used, committed, sum(len(lease.slots) for lease in leases), kept)
+
+
+def hours_to_ms(hours: float) -> int | None:
+    """Give GPU-hours in milliseconds; None for no bound."""
+    return None if math.isinf(hours) else round(hours * 3_600_000)
+
+
+def free_again_at(
+    past: Iterable[Interval], need_ms: int, budget_ms: int, now: datetime, window: timedelta
+) -> datetime | None:
+    """Tell when enough of the past has left the window for `need_ms` to fit into the budget.
+
+    Returns
+    -------
+    datetime or None
+        Exact to the millisecond; None if it never fits.
+    """
+    if need_ms > budget_ms:
+        return None
+    kept = [(start, end, slots) for start, end, slots in past if end > now - window]
+
+    def fits(at: datetime) -> bool:
+        return used_ms(kept, at, window) + need_ms <= budget_ms
+
+    if fits(now):
+        return now
+    # Use only leaves the window after `now`, so that a search by halves finds the first moment.
+    low, high = to_ms(now), to_ms(max(end for _, end, _ in kept) + window) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(from_ms(middle)) else (middle, high)
+    return from_ms(high)
+
+
+def decayed_ms(intervals: Iterable[Interval], now: datetime, half_life: timedelta) -> float:
+    """Weigh use by its age: a GPU-millisecond counts half after each half-life.
+
+    The integral of ``2 ** (-age / half_life)`` over each interval, the limit of Slurm's PriorityDecayHalfLife for
+    small steps.
+    """
+    life = half_life / _MS
+    rate = life / math.log(2)
+    total = 0.0
+    for start, end, slots in intervals:
+        older, newer = (now - start) / _MS, max(0.0, (now - end) / _MS)
+        if older > newer:
+            total += slots * rate * (2 ** (-newer / life) - 2 ** (-older / life))
+    return total
