@@ -1,0 +1,77 @@
+"""Whether a lease may last longer."""
+
+from datetime import datetime, timedelta
+
+from .accounting import hours_to_ms
+from .leases import Lease, LeaseRules, LeaseState, Spent
+from .leasing import describe
+from .model import Deny
+from .pool import Pool, class_of
+from .queue import TermsOf
+from .quota import Quota
+
+_MS = timedelta(milliseconds=1)
+
+
+def extend(
+    pool: Pool,
+    lease: Lease,
+    hours: float | None,
+    quota: Quota,
+    spent: Spent,
+    rules: LeaseRules,
+    now: datetime,
+    terms_of: TermsOf,
+) -> datetime | Deny:
+    """Give a lease's new end.
+
+    A lease never lasts longer than the longest one from now on; who extends holds the GPUs no longer ahead than who
+    asks anew.
+
+    Parameters
+    ----------
+    hours
+        To add to the present end; None takes as much as is allowed.
+
+    Returns
+    -------
+    datetime or Deny
+        ``Deny`` codes: ``lease_over``, ``others_wait``, ``over_limit``, ``over_budget``, ``reserved``.
+    """
+    if lease.state not in {LeaseState.PENDING, LeaseState.ACTIVE} or lease.ends_at <= now:
+        return Deny("lease_over", "This lease is over already; ask for a new one.")
+    classes = {class_of(pool.slots[slot]) for slot in lease.slots if slot in pool.slots}
+    for ticket in pool.queue.values():
+        their = terms_of(ticket)
+        if their is not None and not classes.isdisjoint(their.classes):
+            return Deny("others_wait", "Somebody waits for such a GPU, so leases are not extended now.")
+    longest = now + timedelta(hours=quota.lease_hours)
+    wanted = longest if hours is None else lease.ends_at + timedelta(hours=hours)
+    if hours is not None and wanted > longest:
+        return Deny(
+            "over_limit",
+            f"With {hours:g} more hours it would last {describe(wanted - now)} from now; your longest lease is "
+            f"{quota.lease_hours:g} hours.",
+        )
+    bounds = [(wanted, "")]
+    budget = hours_to_ms(quota.gpu_hours)
+    if budget is not None:
+        left = max(0, budget - spent.used_ms - spent.committed_ms)
+        bounds.append((lease.ends_at + left // len(lease.slots) * _MS, "over_budget"))
+    for slot in lease.slots:
+        following = [start for start, finish in pool.reserved(slot, lease.course) if finish > lease.ends_at]
+        if following:
+            bounds.append((min(following) - rules.turnover, "reserved"))
+    end, cause = min(bounds)
+    if end <= lease.ends_at or (hours is not None and cause):
+        return _refused(cause, end, lease, now)
+    return end
+
+
+def _refused(cause: str, end: datetime, lease: Lease, now: datetime) -> Deny:
+    most = describe(max(end - lease.ends_at, timedelta(0)))
+    if cause == "over_budget":
+        return Deny("over_budget", f"Your GPU budget leaves {most} more for this server. Ask an admin for more.")
+    if cause == "reserved":
+        return Deny("reserved", f"These GPUs are reserved afterwards; {most} more are possible.")
+    return Deny("over_limit", f"It ends in {describe(lease.ends_at - now)} already, which is your longest lease.")

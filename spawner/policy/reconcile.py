@@ -1,0 +1,220 @@
+"""The ledger's intent against what the engine says exists: a plan of repairs, as data.
+
+A second look after the repairs plans nothing. What changed since the look at the engine began is let alone until the
+next one, and a container that the engine did not speak of is gone only if the whole list arrived.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from .leases import Lease, LeaseState
+from .observed import ObservedContainer
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """A pending lease whose server runs: its start was cut off after the container had come up."""
+
+    lease: Lease
+    container: ObservedContainer
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An active lease whose container runs, as it should."""
+
+    lease: Lease
+    container: ObservedContainer
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """A container to be removed, killed if it must be; before its lease is closed."""
+
+    container: ObservedContainer
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A lease whose server is over: it is to be closed as soon as its containers are confirmed gone.
+
+    Attributes
+    ----------
+    ended_at
+        When its time ends: the engine's finish time; else when it was last seen to run. None books nothing.
+    """
+
+    lease: Lease
+    ended_at: datetime | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """An offer that nobody took in time."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """A running container with GPUs and no open lease, whose slots are free: it gets one, its work goes on."""
+
+    container: ObservedContainer
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Slots whose truth is in doubt: a running container says it has them, and the ledger gave them to another."""
+
+    slots: tuple[str, ...]
+    container: ObservedContainer
+    why: str
+
+
+Repair = Activate | Adopt | Quarantine | Release | Remove | Seen | Withdraw
+
+
+@dataclass(frozen=True, slots=True)
+class Grace:
+    """How long things may be under way.
+
+    Attributes
+    ----------
+    start
+        From a lease's grant until its server must be ready.
+    stop
+        From the release of a lease until its container must be gone.
+    hub_began
+        When the hub's process began; what was starting before that is started by nobody any more.
+    """
+
+    start: timedelta
+    stop: timedelta = timedelta(seconds=60)
+    hub_began: datetime | None = None
+
+    def still_starting(self, since: datetime, now: datetime) -> bool:
+        """Tell whether a start that began at `since` may be under way."""
+        cut_off = self.hub_began is not None and since < self.hub_began
+        return not cut_off and now - since < self.start
+
+
+def reconcile(
+    leases: Iterable[Lease],
+    observed: Iterable[ObservedContainer],
+    grace: Grace,
+    looked_at: datetime,
+    now: datetime,
+    quarantined: frozenset[str] = frozenset(),
+) -> list[Repair]:
+    """Compare the open leases with the containers that exist.
+
+    Parameters
+    ----------
+    leases
+        All that are not closed.
+    observed
+        Every container of this hub that exists, running or not.
+    looked_at
+        When the look at the engine began; a lease that changed since is let alone.
+    quarantined
+        Slots in doubt already.
+
+    Returns
+    -------
+    list of Repair
+        In the order in which they are to be carried out: removals before releases.
+    """
+    by_lease: dict[str, list[ObservedContainer]] = {}
+    strays: list[ObservedContainer] = []
+    known = {lease.id: lease for lease in leases}
+    for container in observed:
+        if not container.slots:
+            continue
+        if container.lease in known:
+            by_lease.setdefault(container.lease, []).append(container)
+        else:
+            strays.append(container)
+    removals: list[Repair] = []
+    rest: list[Repair] = []
+    for lease in known.values():
+        for repair in _of_lease(lease, by_lease.get(lease.id, []), grace, looked_at, now):
+            (removals if isinstance(repair, Remove) else rest).append(repair)
+    for repair in _of_strays(strays, known, quarantined, grace, now):
+        (removals if isinstance(repair, Remove) else rest).append(repair)
+    return removals + rest
+
+
+def _of_lease(
+    lease: Lease, containers: list[ObservedContainer], grace: Grace, looked_at: datetime, now: datetime
+) -> list[Repair]:
+    if lease.changed_at >= looked_at:
+        return []
+    if lease.state is LeaseState.OFFERED:
+        lapsed = lease.offered_until is None or lease.offered_until <= now
+        return [Withdraw(lease)] if lapsed else []
+    running = [container for container in containers if container.running]
+    dead = [container for container in containers if not container.running]
+    if lease.state is LeaseState.RELEASING:
+        if running and now - lease.changed_at < grace.stop:
+            return []
+        gone = [Remove(container, "its lease is over") for container in containers]
+        return [*gone, Release(lease, _ended_at(lease, containers, now), lease.ending or "stopped")]
+    if lease.state is LeaseState.PENDING:
+        return _of_pending(lease, running, dead, grace, now)
+    if running:
+        return [Seen(lease, running[0])]
+    died = [Remove(container, "it has ended") for container in dead]
+    return [*died, Release(lease, _ended_at(lease, dead, now), "container_gone")]
+
+
+def _of_pending(
+    lease: Lease, running: list[ObservedContainer], dead: list[ObservedContainer], grace: Grace, now: datetime
+) -> list[Repair]:
+    if grace.still_starting(lease.changed_at, now):
+        return []
+    if running:
+        return [Activate(lease, running[0])]
+    return [
+        *(Remove(container, "its start came to nothing") for container in dead),
+        Release(lease, None, "start_failed"),
+    ]
+
+
+def _ended_at(lease: Lease, containers: list[ObservedContainer], now: datetime) -> datetime | None:
+    """Tell when a lease's time ends: as the engine says, else when it was last seen, for nobody knows better."""
+    if lease.started_at is None:
+        return None
+    if any(container.running for container in containers):
+        return now
+    finished = [container.finished_at for container in containers if container.finished_at is not None]
+    return max([lease.started_at, *(finished or [lease.seen_at or lease.started_at])])
+
+
+def _of_strays(
+    strays: list[ObservedContainer],
+    known: Mapping[str, Lease],
+    quarantined: frozenset[str],
+    grace: Grace,
+    now: datetime,
+) -> list[Repair]:
+    """Judge containers with GPUs whose lease is not open."""
+    held = {slot for lease in known.values() for slot in lease.slots}
+    repairs: list[Repair] = []
+    for container in sorted(strays, key=lambda container: container.id):
+        if not container.running:
+            # It may be about to be started by a hub that is slow to note its lease.
+            if container.created_at is None or not grace.still_starting(container.created_at, now):
+                repairs.append(Remove(container, "it has GPUs of a lease that is over"))
+            continue
+        doubtful = set(container.slots) & held
+        if doubtful:
+            new = tuple(sorted(doubtful - quarantined))
+            if new:
+                repairs.append(Quarantine(new, container, "two running containers say they have it"))
+            continue
+        held |= set(container.slots)
+        repairs.append(Adopt(container))
+    return repairs
