@@ -5,6 +5,7 @@ Traits of the spawner, ``berth settings`` and the reference page are derived fro
 
 import ipaddress
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -19,9 +20,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from .policy.model import LimitRule, LimitRules, Limits, Profile
+from .policy.gpus import SlotKind
+from .policy.leases import AtEnd, LeaseRules
+from .policy.model import LimitRule, LimitRules, Profile
+from .policy.quota import ALL, UNLIMITED, Quota, QuotaRule
 from .signin import SignIn
-from .units import Bytes
+from .units import Amount, Bytes, BytesOrUnlimited
 
 DEFAULT_IMAGE = "berth/tensorflow:2.9.3-cpu"
 HUB_PORT = 8081  # of the hub's API, at the gateway of the users' network; no two hubs share a network
@@ -31,6 +35,7 @@ _Memory = Annotated[Bytes, Field(ge=64 << 20)]
 _Shm = Annotated[Bytes, Field(ge=1 << 20)]
 _Count = Annotated[int, Field(gt=0)]
 _Gpus = Annotated[int, Field(ge=0)]
+_Hours = Annotated[float, Field(gt=0, le=24 * 365)]
 
 
 class _Section(BaseModel):
@@ -51,6 +56,20 @@ class SizeSettings(_Section):
         return LimitRule(**{dimension: getattr(self, dimension) for dimension in LimitRule.__dataclass_fields__})
 
 
+class QuotaSettings(SizeSettings):
+    """Part of a quota; what is left out is decided elsewhere. The ledger's quotas go before it."""
+
+    gpu_hours: Amount | None = Field(None, description="GPU-hours per `leases.budget_days`.")
+    lease_hours: _Hours | None = Field(None, description="Longest lease of GPUs, hours.")
+    home: BytesOrUnlimited | None = Field(None, description="Size of the home.")
+    profiles: frozenset[str] | None = Field(None, description="Profiles allowed, by slug; `*` for all.")
+    models: frozenset[str] | None = Field(None, description="GPU models allowed; `*` for all.")
+    priority: int | None = Field(None, description="In the queue; higher goes first.")
+
+    def quota_rule(self) -> QuotaRule:
+        return QuotaRule(**{dimension: getattr(self, dimension) for dimension in QuotaRule.__dataclass_fields__})
+
+
 class ProfileSettings(SizeSettings):
     """A kind of server that users choose."""
 
@@ -64,9 +83,31 @@ class ProfileSettings(SizeSettings):
         frozenset(), description="Users who may choose it; with no users and no groups, everyone."
     )
     groups: frozenset[str] = Field(frozenset(), description="Groups whose members may choose it.")
+    gpu_models: frozenset[str] = Field(
+        frozenset(), description="GPU models that will do, as `berth gpus` names them; left out, every one."
+    )
+    gpu_kinds: frozenset[SlotKind] = Field(
+        frozenset(), description="Kinds of slots that will do: whole GPUs, MIG instances, shares; left out, every one."
+    )
+    gpu_memory: Bytes = Field(0, ge=0, description="Least memory of each GPU, or part of one.")
+    idle_minutes: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Overrides `leases.idle_minutes` for servers of this profile; 0 for never."
+    )
 
     def profile(self) -> Profile:
-        return Profile(self.slug, self.name, self.description, self.rule(), self.image, self.users, self.groups)
+        return Profile(
+            self.slug,
+            self.name,
+            self.description,
+            self.rule(),
+            self.image,
+            self.users,
+            self.groups,
+            self.gpu_models,
+            self.gpu_kinds,
+            self.gpu_memory,
+            None if self.idle_minutes is None else timedelta(minutes=self.idle_minutes),
+        )
 
 
 class DefaultLimits(_Section):
@@ -77,24 +118,75 @@ class DefaultLimits(_Section):
     processes: _Count = Field(4096, description="Processes and threads.")
     shm: _Shm = Field(4 << 30, description="Size of /dev/shm.")
     open_files: _Count = Field(16384, description="Open files per process; no more than the engine itself may open.")
-    gpus: _Gpus = Field(1, description="GPUs at once.")
+    gpus: _Gpus = Field(1, description="GPUs at once, over all servers of a user.")
+    gpu_hours: Amount = Field(UNLIMITED, description="GPU-hours per `leases.budget_days`.")
+    lease_hours: _Hours = Field(24, description="Longest lease of GPUs, hours.")
+    home: BytesOrUnlimited = Field(UNLIMITED, description="Size of the home.")
+    profiles: frozenset[str] = Field(ALL, description="Profiles allowed, by slug; `*` for all.")
+    models: frozenset[str] = Field(ALL, description="GPU models allowed; `*` for all.")
+    priority: int = Field(0, description="In the queue; higher goes first.")
 
 
 class LimitSettings(_Section):
     default: DefaultLimits = Field(default_factory=DefaultLimits, description="Everyone's limits.")
-    groups: dict[str, SizeSettings] = Field(
+    groups: dict[str, QuotaSettings] = Field(
         default_factory=dict,
         description="Limits per group; of several groups the most generous value counts.",
     )
-    users: dict[str, SizeSettings] = Field(
+    users: dict[str, QuotaSettings] = Field(
         default_factory=dict, description="Limits per user; they override the groups'."
     )
 
     def rules(self) -> LimitRules:
         return LimitRules(
-            Limits(**self.default.model_dump()),
-            {name: size.rule() for name, size in self.groups.items()},
-            {name: size.rule() for name, size in self.users.items()},
+            Quota(**self.default.model_dump()),
+            {name: size.quota_rule() for name, size in self.groups.items()},
+            {name: size.quota_rule() for name, size in self.users.items()},
+        )
+
+
+class LeaseSettings(_Section):
+    """Leases of GPUs: how long, in which order, and what becomes of a server at the end."""
+
+    budget_days: int = Field(7, ge=1, le=366, description="Rolling window of the GPU-hours quota, days.")
+    half_life_days: float = Field(7, gt=0, description="After which use counts half in fair share, days.")
+    patience_hours: float = Field(
+        24, gt=0, description="After which a ticket goes before all younger ones, whatever their priority and share."
+    )
+    offer_minutes: float = Field(5, gt=0, le=120, description="How long free GPUs are held for who waited for them.")
+    shortest_minutes: float = Field(10, gt=0, description="No lease is cut shorter than this by what is reserved.")
+    turnover_seconds: float = Field(
+        120, ge=0, description="From the end of a lease until its GPUs are surely free, in plans."
+    )
+    warn_minutes: tuple[_Count, ...] = Field((30, 10, 2), description="Minutes before the end at which users are told.")
+    at_end: AtEnd = Field(
+        AtEnd.CPU,
+        description="At the end of a lease: `cpu` starts the server again without GPUs, `stop` stops it. Users may "
+        "choose otherwise.",
+    )
+    idle_minutes: int = Field(
+        60, ge=0, description="A GPU unused for so long, with no busy kernel, is released; 0 for never."
+    )
+    idle_utilisation: float = Field(0.02, ge=0, le=1, description="Utilisation up to which a GPU counts as unused.")
+    idle_warn_minutes: int = Field(10, ge=1, description="How long before that its user is told.")
+    idle_groups: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="Overrides `idle_minutes` for members of groups; the longest counts, 0 for never.",
+    )
+    watchdog_seconds: int = Field(
+        60,
+        ge=5,
+        description="How long a process may exceed its share's memory after the warning, where only that helps.",
+    )
+
+    def rules(self) -> LeaseRules:
+        return LeaseRules(
+            window=timedelta(days=self.budget_days),
+            half_life=timedelta(days=self.half_life_days),
+            patience=timedelta(hours=self.patience_hours),
+            offer=timedelta(minutes=self.offer_minutes),
+            shortest=timedelta(minutes=self.shortest_minutes),
+            turnover=timedelta(seconds=self.turnover_seconds),
         )
 
 
@@ -181,6 +273,7 @@ class SpawnerSettings(BaseModel):
     limits: LimitSettings = Field(
         default_factory=LimitSettings, description="The most that one server may have, by user and group."
     )
+    leases: LeaseSettings = Field(default_factory=LeaseSettings, description="Leases of GPUs.")
     image: str = Field(
         DEFAULT_IMAGE, min_length=1, description="Image of users' servers, where the profile names none."
     )
@@ -246,6 +339,21 @@ class Settings(SpawnerSettings, BaseSettings):
         examples=["https://berth.example.org"],
     )
     state_dir: Path = Field(Path(".berth"), description="Directory of all state but homes: database, secrets, logs.")
+    gpus: str = Field(
+        "auto",
+        description="Where GPUs come from: `auto` (NVML where there is a driver; two simulated ones in a demo), "
+        "`nvml`, `none`, `sim:N` for N simulated ones, `sim:PATH` for those that a YAML file describes.",
+        examples=["sim:4"],
+    )
+    gpu_shares: dict[str, Annotated[int, Field(ge=1, le=64)]] = Field(
+        default_factory=dict,
+        description="GPUs that are shared, each in so many parts: by name (`gpu0`), UUID, model, or `*`.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="Of the ledger: `postgresql://USER:PASSWORD@HOST/NAME`, or `sqlite:///PATH`; left out, a file in "
+        "`state_dir`.",
+    )
     api_token: SecretStr | None = Field(
         None,
         min_length=16,

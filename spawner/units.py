@@ -1,9 +1,10 @@
 """Sizes as people write them in settings."""
 
+import math
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from .policy.admission import format_bytes
 
@@ -32,4 +33,46 @@ Bytes = Annotated[
     BeforeValidator(parse_bytes),
     PlainSerializer(format_bytes, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "examples": ["2 GiB"]}),
+]
+
+UNLIMITED = "unlimited"
+
+
+def parse_amount(value: object) -> object:
+    """Read a number, or ``"unlimited"`` as infinity."""
+    return math.inf if value == UNLIMITED else value
+
+
+def format_amount(value: float) -> float | str:
+    return UNLIMITED if math.isinf(value) else value
+
+
+def parse_bytes_or_unlimited(value: object) -> object:
+    """Read a size, or ``"unlimited"`` as infinity.
+
+    Raises
+    ------
+    ValueError
+        If a text is neither.
+    """
+    return math.inf if value == UNLIMITED else parse_bytes(value)
+
+
+def format_bytes_or_unlimited(value: float) -> str:
+    return UNLIMITED if math.isinf(value) else format_bytes(int(value))
+
+
+Amount = Annotated[
+    float,
+    BeforeValidator(parse_amount),
+    Field(ge=0),
+    PlainSerializer(format_amount, when_used="json"),
+]
+
+BytesOrUnlimited = Annotated[
+    float,
+    BeforeValidator(parse_bytes_or_unlimited),
+    Field(ge=0),
+    PlainSerializer(format_bytes_or_unlimited, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "examples": ["50 GiB", UNLIMITED]}),
 ]

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,19 +12,24 @@ import docker
 from docker.errors import APIError
 from dockerspawner import DockerSpawner
 from jupyterhub.utils import maybe_future
-from traitlets import Bool, Int, Unicode, default
+from traitlets import Bool, Unicode, default
 
-from ..engine import containers, images, network
+from ..engine import containers, network, observe
 from ..engine.client import Engine, Lane, shared_engine
-from ..engine.containers import ContainerSpec
+from ..engine.containers import LEASE_LABEL, ContainerSpec
+from ..engine.devices import GpuAccess, access_for
 from ..engine.view import HUB_LABEL, EngineView
-from ..errors import BerthError, ContainerExited, EngineUnavailable, ServerNotReady
-from ..pages import spawn_form
-from ..policy.admission import admit, format_bytes, profiles_for
-from ..policy.model import Deny, Grant, Person, Profile, SpawnRequest
+from ..errors import BerthError, EngineUnavailable, LeaseLost
+from ..policy.admission import admit, profiles_for
+from ..policy.leases import Lease
+from ..policy.model import Deny, Grant, LimitRules, Person, Profile, SpawnRequest
 from ..policy.names import container_name, network_name
 from ..policy.request import parse_request
 from ..settings import SpawnerSettings
+from .failures import exited, silent
+from .form import render_form
+from .image import image_here
+from .leases import GpuLeaseMixin
 from .progress import Steps
 from .readiness import wait_until_ready
 from .requests import options_from_form, refusal
@@ -40,7 +46,7 @@ _PATIENCE_SECONDS = 10.0  # for a cleaning-up, before the user hears of the fail
 _SettingsTraits: Any = settings_traits(SpawnerSettings, without=frozenset({"environment"}))
 
 
-class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
+class TensorFlowSpawner(_SettingsTraits, GpuLeaseMixin, DockerSpawner):
     """Start each user's server in a hardened TensorFlow container with limits that hold.
 
     Usable in any JupyterHub: ``c.JupyterHub.spawner_class = "tensorflow"``, and ``c.JupyterHub.hub_ip`` set to an
@@ -53,7 +59,6 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         config=True,
     )
     data_dir = Unicode(help="Directory for files that containers mount. Default: the working directory.", config=True)
-    gpus_managed = Int(0, min=0, help="GPUs that this hub hands out.", config=True)
     remove = Bool(True, help="Containers are always removed: a restarted one would keep its old devices and limits.")
 
     @default("hub_id")
@@ -87,6 +92,7 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         self._steps = Steps()
         self._starting = False
         self._made = ""  # id of the container that this start made; `stop` may have forgotten `object_id` by then
+        self._touched = False  # whether this start has asked for a container
         self._in_flight: asyncio.Future[Any] | None = None
         self._removal: asyncio.Task[None] | None = None
 
@@ -96,23 +102,17 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
     def person(self) -> Person:
         return Person(self.user.name, frozenset(group.name for group in self.user.groups), bool(self.user.admin))
 
-    def _catalogue(self) -> list[Profile]:
+    @property
+    def catalogue(self) -> list[Profile]:
         return [profile.profile() for profile in self.profiles]
 
-    def decide(self, request: SpawnRequest) -> Grant | Deny:
-        """Ask the policy; no I/O."""
-        return admit(request, self.person, self._catalogue(), self.limits.rules(), self.gpus_managed)
+    def decide(self, request: SpawnRequest, rules: LimitRules) -> Grant | Deny:
+        """Ask the policy whether a person may have such a server; no I/O."""
+        return admit(request, self.person, self.catalogue, rules)
 
     @default("options_form")
-    def _default_options_form(self) -> Callable[["TensorFlowSpawner"], str]:
-        return TensorFlowSpawner._render_form
-
-    def _render_form(self) -> str:
-        offers = [
-            (profile, self.decide(SpawnRequest(profile.slug)))
-            for profile in profiles_for(self._catalogue(), self.person)
-        ]
-        return spawn_form(offers, str((self.user_options or {}).get("profile", "")))
+    def _default_options_form(self) -> Callable[["TensorFlowSpawner"], Awaitable[str]]:
+        return render_form
 
     @default("options_from_form")
     def _default_options_from_form(self) -> Callable[[dict[str, list[str]]], dict[str, Any]]:
@@ -151,13 +151,13 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         """
         self._steps = Steps()
         self._starting = True
-        self._made = ""
+        self._made, self._touched = "", False
         if self._removal is not None:
             # Of an earlier failed start; creating the container removes what is left of it.
             self._removal.cancel()
         try:
-            grant = self._admitted()
-            return await self._start_granted(grant)
+            request, grant = await self._admitted()
+            return await self._start_granted(await self.lease_gpus(grant, request))
         except BerthError as error:
             await self._clean_up()
             raise refusal(error, 500) from error
@@ -172,16 +172,15 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
             self._starting = False
             self._steps.finish()
 
-    def _admitted(self) -> Grant:
-        request = parse_request(self.user_options or {}, self._default_profile())
-        decision = request if isinstance(request, Deny) else self.decide(request)
-        if isinstance(decision, Deny):
-            raise refusal(decision, 400 if decision.code == "invalid_option" else 403)
-        return decision
-
-    def _default_profile(self) -> str:
-        usable = profiles_for(self._catalogue(), self.person)
-        return usable[0].slug if usable else ""
+    async def _admitted(self) -> tuple[SpawnRequest, Grant]:
+        rules = await self.quota_rules()
+        usable = profiles_for(self.catalogue, self.person, rules)
+        request = parse_request(self.user_options or {}, usable[0].slug if usable else "")
+        decision = request if isinstance(request, Deny) else self.decide(request, rules)
+        if isinstance(request, Deny) or isinstance(decision, Deny):
+            cause = request if isinstance(request, Deny) else decision
+            raise refusal(cause, 400 if cause.code == "invalid_option" else 403)
+        return request, decision
 
     async def _start_granted(self, grant: Grant) -> tuple[str, int]:
         if grant.note:
@@ -189,8 +188,9 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         # In the environment, for what in the server shows limits.
         self.mem_limit, self.cpu_limit = grant.limits.memory, grant.limits.cpu
         image: str = grant.profile.image or self.image
-        user_network, _ = await asyncio.gather(self._network(), self._image_here(image))
-        spec = build_spec(self, grant, image, user_network)
+        user_network, _ = await asyncio.gather(self._network(), image_here(self.engine, image, self.pull, self._steps))
+        spec = build_spec(self, grant, image, user_network, await self._gpu_access(image))
+        self._touched = True
         self._made = self.object_id = await self._obtain_container(spec)
         self._watch()
         self._steps.add(50, "Container created.")
@@ -198,16 +198,21 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         answer = await self._call("quick", lambda client: containers.inspect(client, self.object_id))
         ip = containers.address(answer or {"NetworkSettings": {"Networks": {}}}, spec.network)
         if not ip:
-            raise await self._exited()
+            raise await exited(self.engine, self._made, self.mem_limit)
         self._steps.add(60, "Container started; waiting for the server in it to answer.")
         try:
             answers = await wait_until_ready(self._probe_url(ip), self._has_ended, self.ready_timeout)
         except TimeoutError:
-            raise await self._silent() from None
+            raise await silent(self.engine, self._made, self.ready_timeout) from None
         if not answers:
-            raise await self._exited()
+            raise await exited(self.engine, self._made, self.mem_limit)
+        await self.lease_is_active(self.object_id, observe.from_inspect(answer).started_at if answer else None)
         self._steps.add(95, "The server answers.")
         return ip, self.port
+
+    async def _gpu_access(self, image: str) -> GpuAccess:
+        """Ask the engine how the container gets the lease's GPUs; without a lease it gets none."""
+        return await self._call("heavy", lambda client: access_for(client, self.slots, image))
 
     def _probe_url(self, ip: str) -> str:
         return f"http://{ip}:{self.port}{self.server.base_url}api"
@@ -226,25 +231,6 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
             self.hub_id, found.bridge, found.gateway, int(self.hub.port), tuple(self.network.blocked)
         )
 
-    async def _image_here(self, image: str) -> None:
-        if self.pull != "always" and await self.engine.call("quick", lambda client: images.exists(client, image)):
-            return
-        self._steps.add(10, f"Pulling the image {image}.")
-        if self.pull == "never":
-            raise images.unavailable(image, "settings say that nothing is pulled")
-        loop = asyncio.get_running_loop()
-        told = -1
-
-        def report(here: int, total: int) -> None:
-            nonlocal told
-            # A step per percent: the stream has thousands of events, and a page that opens late is told them all.
-            if total and (percent := 100 * here // total) != told:
-                told = percent
-                message = f"Pulling the image: {format_bytes(here)} of {format_bytes(total)}."
-                loop.call_soon_threadsafe(self._steps.add, 10 + 35 * here // total, message)
-
-        await self.engine.call("slow", lambda client: images.pull(client, image, report))
-
     async def _obtain_container(self, spec: ContainerSpec) -> str:
         """Get a container for this start; today always a new one."""
         return await self._call("heavy", lambda client: containers.create(client, spec))
@@ -255,27 +241,6 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         state = self.view.current(self.object_id)
         return state is not None and not state.running and state.status != "created"
 
-    async def _exited(self) -> ContainerExited:
-        """Explain why the container ended, with what it said last."""
-        state = await self.engine.call("quick", lambda client: containers.state(client, self._made))
-        if state is None:
-            cause = "it was removed by somebody"
-        elif state.out_of_memory:
-            cause = f"it needed more memory than its {format_bytes(self.mem_limit)}"
-        else:
-            cause = f"exit code {state.exit_code}"
-        return ContainerExited(f"The container ended before its server answered: {cause}.{await self._last_words()}")
-
-    async def _silent(self) -> ServerNotReady:
-        return ServerNotReady(
-            f"The container runs, but its server did not answer within {self.ready_timeout} s."
-            f"{await self._last_words()}"
-        )
-
-    async def _last_words(self) -> str:
-        lines = await self.engine.call("quick", lambda client: containers.last_lines(client, self._made))
-        return f" Its last words:\n{lines}" if lines else " It said nothing."
-
     async def _clean_up(self) -> None:
         """Remove what a failed or cancelled start made; goes on in the background while the engine does not answer."""
         in_flight, self._in_flight = self._in_flight, None
@@ -284,8 +249,15 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
             await asyncio.wait([in_flight])
             if not in_flight.cancelled() and in_flight.exception() is None and isinstance(in_flight.result(), str):
                 self._made = in_flight.result()
-        self._removal = asyncio.ensure_future(self._until_answered(self._remove))
-        await asyncio.wait([self._removal], timeout=_PATIENCE_SECONDS)
+        if self._touched or self.lease_id:
+            self._removal = asyncio.ensure_future(self._end_start(self.lease_id))
+            await asyncio.wait([self._removal], timeout=_PATIENCE_SECONDS)
+
+    async def _end_start(self, lease_id: str) -> None:
+        await self.lease_ending(lease_id, "start_failed")
+        if self._touched:
+            await self._until_answered(self._remove)
+        await self.lease_over(lease_id, None, "start_failed")
 
     async def _remove(self) -> None:
         # By name only where nobody knows whether there is one: under this name there may be a later start's by now.
@@ -293,16 +265,31 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         await self.engine.call("slow", lambda client: containers.remove(client, container))
         self.object_id = ""
 
-    async def _until_answered(self, action: Callable[[], Awaitable[None]]) -> None:
+    async def _until_answered(self, action: Callable[[], Awaitable[T]]) -> T:
         """Repeat `action` until the engine has carried it out: its errors say nothing about a container."""
         for pause in itertools.chain((0.2, 0.5, 1.0, 2.0), itertools.repeat(5.0)):
             try:
-                await action()
+                return await action()
             except (EngineUnavailable, APIError) as error:
                 self.log.warning("%s: %s. Trying again.", self._log_name, error)
                 await asyncio.sleep(pause)
-            else:
-                return
+        raise AssertionError("the pauses never end")
+
+    async def _finished_at(self, container: str) -> datetime | None:
+        return await self._until_answered(
+            lambda: self.engine.call("quick", lambda client: observe.finished_at(client, container))
+        )
+
+    async def confirm_gone(self, lease: Lease) -> datetime | None:
+        container = lease.container or self.container_name
+        await self._until_answered(
+            lambda: self.engine.call("slow", lambda client: containers.stop(client, container, self.stop_grace))
+        )
+        ended_at = await self._finished_at(container)
+        await self._until_answered(
+            lambda: self.engine.call("slow", lambda client: containers.remove(client, container))
+        )
+        return ended_at
 
     async def poll(self) -> int | None:
         """Tell whether the server runs: None if so, or if it is starting, or if nobody can know; else an exit code."""
@@ -343,9 +330,9 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         if answer is None or answer["Config"]["Labels"].get(HUB_LABEL) != self.hub_id:
             return 0
         self.object_id = answer["Id"]
+        self.lease_id = answer["Config"]["Labels"].get(LEASE_LABEL, "")
         if not answer["State"]["Running"]:
-            await self._until_answered(self._remove)
-            return 0
+            return await self._gone("start_failed")
         self._watch()
         ip = containers.address(answer, network_name(self.hub_id))
         try:
@@ -354,14 +341,31 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
             alive = False
         if not alive:
             self.log.warning("%s: its start was cut off and came to nothing", self._log_name)
-            await self._until_answered(self._remove)
-            return 0
+            return await self._gone("start_failed")
+        try:
+            await self.lease_is_active(self.object_id, observe.from_inspect(answer).started_at)
+        except LeaseLost as error:
+            self.log.warning("%s: %s", self._log_name, error)
+            return await self._gone("start_failed")
+        except BerthError as error:
+            # The janitor notes it later; a running server is not ended for that.
+            self.log.warning("%s: %s", self._log_name, error)
         environment = dict(entry.split("=", 1) for entry in answer["Config"]["Env"] if "=" in entry)
         self.api_token = environment.get("JUPYTERHUB_API_TOKEN", "")
         self.orm_spawner.state = self.get_state()
         self.db.commit()
         self.log.info("%s: took back container %s", self._log_name, self.object_id[:12])
         return None
+
+    async def _gone(self, why: str) -> int:
+        """Remove the container, whatever it does, and close its lease; gives the exit code for `poll`."""
+        lease_id, container = self.lease_id, self.object_id
+        await self.lease_ending(lease_id, why)
+        ended_at = await self._finished_at(container) if container and lease_id else None
+        if container:
+            await self._until_answered(self._remove)
+        await self.lease_over(lease_id, ended_at, why)
+        return 0
 
     async def get_url(self) -> str:
         """Give the server's address from the engine, for a hub that restarted before it had noted it down."""
@@ -391,15 +395,19 @@ class TensorFlowSpawner(_SettingsTraits, DockerSpawner):
         container would stay.
         """
         container, grace = self.object_id or self.container_name, 0 if now else self.stop_grace
+        lease_id = self.lease_id
+        await self.lease_ending(lease_id, "stopped")
         await self._until_answered(
             lambda: self.engine.call("slow", lambda client: containers.stop(client, container, grace))
         )
+        ended_at = await self._finished_at(container) if lease_id else None
         await self._until_answered(self._remove)
+        await self.lease_over(lease_id, ended_at)
 
     async def run_post_stop_hook(self) -> Any:
         """Remove a container that died by itself: the hub calls `stop` only for servers that run."""
-        if self.object_id and not self._starting:
-            await self._until_answered(self._remove)
+        if (self.object_id or self.lease_id) and not self._starting:
+            await self._gone("container_gone")
         return await maybe_future(super().run_post_stop_hook())
 
     async def progress(self) -> AsyncIterator[dict[str, object]]:

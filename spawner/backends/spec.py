@@ -1,5 +1,6 @@
 """From a spawner's traits and a grant to the container's specification."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +8,18 @@ import docker
 
 from ..engine import certificates, containers
 from ..engine.containers import ContainerSpec, Mount
+from ..engine.devices import GpuAccess
 from ..engine.network import UserNetwork
+from ..policy.gpus import Slot, SlotKind
 from ..policy.model import Grant
 from ..policy.names import home_volume_name
 
-_NO_DEVICES = "void"  # to the NVIDIA runtime: no GPU and no driver either
 _TRANSLATION = "1.41"  # API version that names the keys of HostConfig: Engine 20.10's
 
 
-def build_spec(spawner: Any, grant: Grant, image: str, network: UserNetwork) -> ContainerSpec:
+def build_spec(spawner: Any, grant: Grant, image: str, network: UserNetwork, gpu_access: GpuAccess) -> ContainerSpec:
     """Say all about the container of a granted start. Writes the bundle of certificates, where there are extra ones."""
-    environment = {**spawner.get_env(), "JUPYTER_IMAGE_SPEC": image, "NVIDIA_VISIBLE_DEVICES": _NO_DEVICES}
+    environment = {**spawner.get_env(), "JUPYTER_IMAGE_SPEC": image, **lease_environment(spawner.slots)}
     mounts = [Mount(mount.source, mount.target, mount.read_only) for mount in spawner.mounts]
     # What a hub's administrator has set the way of any DockerSpawner.
     mounts += [Mount(source, bind["bind"], bind["mode"] == "ro") for source, bind in spawner.volume_binds.items()]
@@ -41,7 +43,23 @@ def build_spec(spawner: Any, grant: Grant, image: str, network: UserNetwork) -> 
         command=(*(spawner.cmd or ()), *spawner.get_args()),
         mounts=tuple(mounts),
         host_config=_extra_host_config(spawner),
+        lease=spawner.lease_id,
+        slots=tuple(slot.id for slot in spawner.slots) if spawner.lease_id else (),
+        gpu_access=gpu_access,
     )
+
+
+def lease_environment(slots: Sequence[Slot]) -> dict[str, str]:
+    """Say to the programs in a container what GPUs its lease gives."""
+    if not slots:
+        return {}
+    environment = {"BERTH_GPU_COUNT": str(len(slots))}
+    if any(slot.simulated for slot in slots):
+        environment["BERTH_GPU_SIMULATED"] = "1"
+    if any(slot.kind is SlotKind.SHARED for slot in slots):
+        # TensorFlow takes all of a GPU's memory otherwise, the others' share too.
+        environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    return environment
 
 
 def _extra_host_config(spawner: Any) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """The hub's own pages in our look, and the spawn form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
+from ..operations.survey import Survey
 from ..policy.admission import format_bytes
 from ..policy.model import Deny, Grant, Profile
 
@@ -31,7 +32,12 @@ def _facts(profile: Profile, decision: Grant | Deny) -> list[str]:
     return facts
 
 
-def spawn_form(offers: Sequence[tuple[Profile, Grant | Deny]], chosen: str) -> str:
+def spawn_form(
+    offers: Sequence[tuple[Profile, Grant | Deny]],
+    chosen: str,
+    surveys: Mapping[str, Survey] | None = None,
+    problem: str = "",
+) -> str:
     """Render the choice of profiles as cards.
 
     Parameters
@@ -40,7 +46,12 @@ def spawn_form(offers: Sequence[tuple[Profile, Grant | Deny]], chosen: str) -> s
         Each profile that the user may see, with the decision on a plain request for it.
     chosen
         Slug of the profile to preselect, where it is granted; else the first that is.
+    surveys
+        What the profiles with GPUs would meet, by slug.
+    problem
+        Why nothing can be told of GPUs; empty if it can.
     """
+    del surveys, problem
     granted = [profile.slug for profile, decision in offers if isinstance(decision, Grant)]
     selected = chosen if chosen in granted else next(iter(granted), "")
     cards: list[dict[str, Any]] = [

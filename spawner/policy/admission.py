@@ -3,19 +3,32 @@
 from collections.abc import Sequence
 
 from .limits import Origin, why
-from .model import DIMENSIONS, Deny, Grant, IfBusy, LimitRules, Limits, Person, Profile, SpawnRequest
+from .model import DIMENSIONS, Deny, Grant, LimitRules, Limits, Person, Profile, SpawnRequest
+from .quota import ALL, allows
 
 
-def may_use(profile: Profile, person: Person) -> bool:
-    """Tell whether a profile is open to a person; admins may use every profile."""
-    if person.admin or not (profile.users or profile.groups):
+def may_use(profile: Profile, person: Person, allowed: frozenset[str] = ALL) -> bool:
+    """Tell whether a profile is open to a person; admins may use every profile.
+
+    Parameters
+    ----------
+    allowed
+        The profiles of the person's quota.
+    """
+    if person.admin:
+        return True
+    if not allows(allowed, profile.slug):
+        return False
+    if not (profile.users or profile.groups):
         return True
     return person.name in profile.users or bool(profile.groups & person.groups)
 
 
-def profiles_for(profiles: Sequence[Profile], person: Person) -> list[Profile]:
+def profiles_for(profiles: Sequence[Profile], person: Person, rules: LimitRules) -> list[Profile]:
     """List the profiles a person may use, in the settings' order."""
-    return [profile for profile in profiles if may_use(profile, person)]
+    said = why(rules, person).get("profiles")
+    allowed = ALL if said is None else said.value
+    return [profile for profile in profiles if may_use(profile, person, allowed)]
 
 
 def admit(
@@ -23,25 +36,19 @@ def admit(
     person: Person,
     profiles: Sequence[Profile],
     rules: LimitRules,
-    gpus_managed: int,
 ) -> Grant | Deny:
-    """Decide on a request.
+    """Decide on a request's profile and size; whether GPUs are free is `spawner.policy.leasing.decide`'s matter.
 
     A profile that asks for more than the person's limit is refused rather than cut down: whoever chooses 16 GiB
     and gets 8 finds out when the training dies.
-
-    Parameters
-    ----------
-    gpus_managed
-        GPUs this hub hands out at all, free or not.
 
     Returns
     -------
     Grant or Deny
         ``Deny`` codes: ``unknown_profile`` (a profile that does not exist and one that this person may not use
-        look alike, so that nothing leaks), ``over_limit``, ``no_gpus``.
+        look alike, so that nothing leaks), ``over_limit``.
     """
-    usable = profiles_for(profiles, person)
+    usable = profiles_for(profiles, person, rules)
     profile = next((profile for profile in usable if profile.slug == request.profile), None)
     if profile is None:
         offered = ", ".join(profile.slug for profile in usable) or "none; ask an admin"
@@ -53,23 +60,12 @@ def admit(
     reasons = [reason for reason in over if reason]
     if reasons:
         return Deny("over_limit", f"Profile {profile.slug} is too large for you: {'; '.join(reasons)}.")
-    note = ""
-    if gpus > gpus_managed:
-        if request.if_busy is not IfBusy.CPU:
-            return Deny(
-                "no_gpus",
-                f"{gpus} GPU{'s' if gpus > 1 else ''} asked for, and this hub hands out "
-                f"{gpus_managed or 'none'}. Choose a profile without GPUs, or ask an admin.",
-            )
-        note = f"Started without GPUs: {gpus} asked for, and this hub hands out {gpus_managed or 'none'}."
-        gpus = 0
     if gpus > explained["gpus"].value:
         origin = explained["gpus"]
         return Deny("over_limit", f"{gpus} GPUs asked for; your limit is {origin.value} (from: {origin.source}).")
     return Grant(
         profile,
         Limits(size.cpu, size.memory, size.processes, size.shm, size.open_files, gpus),
-        note,
     )
 
 

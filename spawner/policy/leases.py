@@ -97,8 +97,12 @@ class Lease:
         When its container was last seen to run; what is booked where nobody knows when it ended.
     container
         Id of the container; empty until it is made.
+    busy_at
+        When one of its server's kernels was last seen at work.
     idle_since
-        Since when it does nothing, where that is known.
+        Since when its GPUs and kernels do nothing, where that is known.
+    problem
+        What its server says is wrong with its GPUs; empty if nothing is.
     warned
         Minutes before the end of which its user was told last; None if not told yet.
     ending
@@ -123,7 +127,9 @@ class Lease:
     seen_at: datetime | None = None
     container: str = ""
     ticket: str = ""
+    busy_at: datetime | None = None
     idle_since: datetime | None = None
+    problem: str = ""
     warned: int | None = None
     ending: str = ""
 

@@ -1,6 +1,6 @@
 """Whether a request for GPUs is granted, has to wait, or is refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from .accounting import free_again_at, hours_to_ms
@@ -8,7 +8,7 @@ from .leases import Allot, GpuRequest, LeaseRules, Spent, Ticket, Wait
 from .model import Deny
 from .placement import place
 from .pool import Pool, SlotClass
-from .queue import Terms, TermsOf, order, walk
+from .queue import Terms, TermsOf, ahead_of, in_order, walk
 from .quota import ALL, Quota
 
 _HOUR_MS = 3_600_000
@@ -125,18 +125,16 @@ def decide(
     conditions = terms(pool, request, quota, spent, rules, now)
     if isinstance(conditions, Deny):
         return conditions
-    ahead = [other for other in pool.queue.values() if ticket is None or other.id != ticket.id]
-    if ticket is not None and ahead:
-        line = order([*ahead, ticket], pool, rules, now)
-        ahead = line[: line.index(ticket)]
-    free = any(len(ids) >= request.count for c in conditions.classes for ids in pool.free(c).values())
-    if not free:
+    ahead = list(pool.queue.values()) if ticket is None else ahead_of(ticket, pool, rules, now)
+    classes = conditions.classes
+    if not any(len(ids) >= request.count for c in classes for ids in pool.free(c).values()):
         return Wait(len(ahead) + 1, _busy(request))
     promises = None
-    if ahead:
-        for _, made in walk(_rivals(ahead, conditions, terms_of), pool, terms_of, rules, now, rules.depth):
-            promises = made
-    found = place(pool, request, conditions.classes, conditions.length, rules, now, promises)
+    rivals = in_order(_rivals(pool, ahead, classes), pool, rules, now)
+    for _, promises in walk(rivals, pool, terms_of, rules, now, rules.depth):
+        if promises.closed.issuperset(classes):
+            return Wait(len(ahead) + 1, _promised(request))
+    found = place(pool, request, classes, conditions.length, rules, now, promises)
     if found is None:
         return Wait(len(ahead) + 1, _promised(request))
     if found.until < now + conditions.length:
@@ -145,15 +143,17 @@ def decide(
     return Allot(found.slots, found.until, conditions.note)
 
 
-def _rivals(ahead: list[Ticket], conditions: Terms, terms_of: TermsOf) -> list[Ticket]:
-    """Keep those who want slots of the same classes; the others cannot be passed."""
-    classes = set(conditions.classes)
-    kept = []
-    for other in ahead:
-        their = terms_of(other)
-        if their is not None and not classes.isdisjoint(their.classes):
-            kept.append(other)
-    return kept
+def _rivals(pool: Pool, tickets: list[Ticket], classes: Iterable[SlotClass]) -> list[Ticket]:
+    """Keep those who want slots of these classes, or of such as their rivals want; the others cannot be passed."""
+    wanted = [(ticket, pool.classes(ticket.request, ALL)) for ticket in tickets]
+    kinds = {id(theirs): theirs for _, theirs in wanted}.values()  # the pool gives the same for the same wish
+    rivalled = set(classes)
+    before = 0
+    while before < len(rivalled):
+        before = len(rivalled)
+        rivalled.update(*(theirs for theirs in kinds if not rivalled.isdisjoint(theirs)))
+    concerned = {id(theirs) for theirs in kinds if not rivalled.isdisjoint(theirs)}
+    return [ticket for ticket, theirs in wanted if id(theirs) in concerned]
 
 
 def _busy(request: GpuRequest) -> str:

@@ -2,6 +2,9 @@
 
 import enum
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
+
+from .gpus import SlotKind
 
 
 class IfBusy(enum.StrEnum):
@@ -78,6 +81,10 @@ class Profile:
         Image to run, empty for the deployment's default.
     users, groups
         Who may use it; both empty means everyone.
+    gpu_models, gpu_kinds, gpu_memory
+        GPUs that will do; empty means every one. Memory in bytes.
+    idle
+        How long its GPUs may be unused; None for the deployment's rule, zero for ever.
     """
 
     slug: str
@@ -87,6 +94,10 @@ class Profile:
     image: str = ""
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
+    gpu_models: frozenset[str] = frozenset()
+    gpu_kinds: frozenset[SlotKind] = frozenset()
+    gpu_memory: int = 0
+    idle: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

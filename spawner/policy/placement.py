@@ -1,11 +1,12 @@
 """Which slots a request gets now, or which it could have first, and until when."""
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from .gpus import Slot
-from .leases import GpuRequest, Lease, LeaseRules, LeaseState
+from .leases import GpuRequest, LeaseRules, LeaseState
 from .pool import Pool, SlotClass
 
 
@@ -17,9 +18,12 @@ class Promises:
     ----------
     wanted
         Per slot, the times for which it is promised, in order.
+    closed
+        Classes of which nobody behind gets anything: somebody waits for them who was promised nothing.
     """
 
     wanted: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
+    closed: set[SlotClass] = field(default_factory=set)
 
     def promise(self, slots: Iterable[str], start: datetime, end: datetime) -> None:
         for slot in slots:
@@ -46,9 +50,10 @@ def place(
 ) -> Placement | None:
     """Choose free slots: on one node, of one class, on different GPUs.
 
-    What holds for the whole length goes before what a reservation cuts short; then the least valuable class, so that
-    large models stay for those who ask for them; then the fullest node that will do. A promise to a ticket ahead
-    excludes a slot and never cuts short. A course's seat takes what is reserved for it first.
+    What holds for the whole length goes before what a reservation cuts short; then what a course has reserved for
+    this request; then the least valuable class, so that large models stay for those who ask for them; then GPUs of one
+    island, where several are wanted; then the fullest node that will do. A promise to a ticket ahead excludes a slot
+    and never cuts short.
 
     Returns
     -------
@@ -56,93 +61,104 @@ def place(
         `until` is `now` and `length`, or earlier where a reservation follows, but never less than
         ``rules.shortest`` away unless less was asked for.
     """
-    promises = promises or Promises()
-    cut: tuple[datetime, tuple[str, ...]] | None = None
-    for slot_class in classes:
-        for ids in sorted(pool.free(slot_class).values(), key=len):
-            if len(ids) < request.count:
-                continue
-            ends = {
-                slot_id: end
-                for slot_id in ids
-                if (end := _free_until(pool, slot_id, request.course, length, rules, now, promises)) is not None
-            }
-            whole = [slot_id for slot_id, end in ends.items() if end - now >= length]
-            chosen = choose(pool, whole, request.count, request.course, now)
+    search = _Search(pool, request, length, rules, now, promises or Promises())
+    seats = pool.seats(request.course, now) if request.course else None
+    if seats:
+        for slot_class in classes:
+            chosen = search.among(slot_class, seats)
             if chosen:
                 return Placement(chosen, now, now + length)
-            chosen = _longest(pool, ends, request.count)
-            if chosen and (cut is None or min(ends[slot] for slot in chosen) > cut[0]):
-                cut = min(ends[slot] for slot in chosen), chosen
-    return cut and Placement(cut[1], now, cut[0])
+    search.cut = None
+    for slot_class in classes:
+        chosen = search.among(slot_class)
+        if chosen:
+            return Placement(chosen, now, now + length)
+    return search.cut
 
 
-def _free_until(
-    pool: Pool,
-    slot_id: str,
-    course: str,
-    length: timedelta,
-    rules: LeaseRules,
-    now: datetime,
-    promises: Promises,
-) -> datetime | None:
-    """Tell until when a free slot may be leased from now on; None if it may not."""
-    end = now + length
-    for start, finish in promises.wanted.get(slot_id, ()):
-        if finish > now and start < end + rules.turnover:
-            return None
-    for start, finish in pool.reserved(slot_id, course):
-        if finish <= now:
-            continue
-        if start <= now:
-            return None
-        end = min(end, start - rules.turnover)
-    return end if end - now >= min(rules.shortest, length) else None
+@dataclass
+class _Search:
+    """One look for free slots; `cut` is the longest placement so far that a reservation cuts short."""
+
+    pool: Pool
+    request: GpuRequest
+    length: timedelta
+    rules: LeaseRules
+    now: datetime
+    promises: Promises
+    cut: Placement | None = None
+
+    def among(self, slot_class: SlotClass, only: AbstractSet[str] | None = None) -> tuple[str, ...]:
+        """Choose slots of a class for the whole length; none if there are too few."""
+        if slot_class in self.promises.closed:
+            return ()
+        count, whole_end = self.request.count, self.now + self.length
+        apart: tuple[str, ...] = ()
+        nodes = [ids if only is None else ids & only for ids in self.pool.free(slot_class).values()]
+        for ids in sorted((ids for ids in nodes if len(ids) >= count), key=len):
+            ends = {slot_id: end for slot_id in ids if (end := self._free_until(slot_id)) is not None}
+            if len(ends) < count:
+                continue
+            chosen = choose(self.pool, [slot_id for slot_id, end in ends.items() if end == whole_end], count)
+            if chosen and (count == 1 or len({self.pool.slots[slot_id].island for slot_id in chosen}) == 1):
+                return chosen
+            apart = apart or chosen
+            if not apart:
+                self._keep_if_longer(_longest(self.pool, ends, count), ends)
+        return apart
+
+    def _keep_if_longer(self, chosen: tuple[str, ...], ends: dict[str, datetime]) -> None:
+        if chosen:
+            until = min(ends[slot_id] for slot_id in chosen)
+            if self.cut is None or until > self.cut.until:
+                self.cut = Placement(chosen, self.now, until)
+
+    def _free_until(self, slot_id: str) -> datetime | None:
+        """Tell until when a free slot may be leased from now on; None if it may not."""
+        end = self.now + self.length
+        for start, finish in self.pool.reserved(slot_id, self.request.course):
+            if finish <= self.now:
+                continue
+            if start <= self.now:
+                return None
+            end = min(end, start - self.rules.turnover)
+        # After that: a promise may begin only behind the reservation that cuts this short.
+        for start, finish in self.promises.wanted.get(slot_id, ()):
+            if finish > self.now and start < end + self.rules.turnover:
+                return None
+        return end if end - self.now >= min(self.rules.shortest, self.length) else None
 
 
-def choose(pool: Pool, ids: Iterable[str], count: int, course: str, now: datetime) -> tuple[str, ...]:
-    """Choose `count` of these slots, on different GPUs; none if there are too few.
+def choose(pool: Pool, ids: Iterable[str], count: int) -> tuple[str, ...]:
+    """Choose `count` of these slots of one node, on different GPUs; none if there are too few.
 
     A single one comes from the fullest GPU and island, so that whole ones stay whole. Several come from the smallest
-    island that holds them all, else from the largest islands.
+    island that holds them all, else from the largest islands; of shared GPUs from the emptiest, for whoever asks for
+    several wants them to work side by side.
     """
     slots = [pool.slots[slot_id] for slot_id in ids]
-    if course:
-        own = [slot for slot in slots if _is_seat(pool, slot.id, course, now)]
-        slots = own if len({slot.gpu for slot in own}) >= count else slots
-    if not slots:
-        return ()
     if count == 1:
-        best = min(slots, key=lambda slot: (pool.free_on_gpu(slot), pool.free_in_island(slot), slot.id))
-        return (best.id,)
+        if not slots:
+            return ()
+        return (min(slots, key=lambda slot: (pool.free_on_gpu(slot), pool.free_in_island(slot), slot.id)).id,)
     gpus: dict[str, Slot] = {}
     for slot in sorted(slots, key=lambda slot: slot.id):
         gpus.setdefault(slot.gpu, slot)
     if len(gpus) < count:
         return ()
     islands: dict[str, list[Slot]] = {}
-    for slot in gpus.values():
+    for slot in sorted(gpus.values(), key=lambda slot: -pool.free_on_gpu(slot)):
         islands.setdefault(slot.island, []).append(slot)
     by_size = sorted(islands.values(), key=len)
     fitting = next((island for island in by_size if len(island) >= count), None)
     line = fitting or [slot for island in reversed(by_size) for slot in island]
-    # Of shared GPUs the emptiest: whoever asks for several wants them to work side by side.
-    line.sort(key=lambda slot: -pool.free_on_gpu(slot))
     return tuple(slot.id for slot in line[:count])
-
-
-def _is_seat(pool: Pool, slot_id: str, course: str, now: datetime) -> bool:
-    return any(
-        reservation.course == course and reservation.starts_at <= now < reservation.ends_at
-        for reservation in pool.reservations.values()
-        if slot_id in reservation.slots
-    )
 
 
 def _longest(pool: Pool, ends: dict[str, datetime], count: int) -> tuple[str, ...]:
     """Choose the slots which stay free longest."""
     chosen: dict[str, str] = {}
-    for slot_id in sorted(ends, key=lambda slot_id: (-ends[slot_id].timestamp(), slot_id)):
+    for slot_id in sorted(sorted(ends), key=ends.__getitem__, reverse=True):
         chosen.setdefault(pool.slots[slot_id].gpu, slot_id)
         if len(chosen) == count:
             return tuple(chosen.values())
@@ -158,20 +174,41 @@ def earliest(
     now: datetime,
     promises: Promises,
 ) -> Placement | None:
-    """Find the first moment at which a request can be served, if every lease runs to its end.
+    """Find the first moment at which a request can be served for its whole length, if every lease runs to its end.
 
     Returns
     -------
     Placement or None
-        None if it can never be: too few slots are usable.
+        None if it can never be: too few slots are usable, or the classes are closed.
     """
     best: Placement | None = None
     for slot_class in classes:
-        for ids in pool.members(slot_class).values():
+        if slot_class in promises.closed:
+            continue
+        for bound, ids in _by_bound(pool, slot_class, request.count, rules, now):
+            if best is not None and bound >= best.start:
+                break
             found = _earliest_among(pool, ids, request, length, rules, now, promises)
             if found and (best is None or found.start < best.start):
                 best = found
     return best
+
+
+def _by_bound(
+    pool: Pool, slot_class: SlotClass, count: int, rules: LeaseRules, now: datetime
+) -> list[tuple[datetime, Iterable[str]]]:
+    """List the nodes that have enough slots, each with a time before which too few of them end, soonest first."""
+    free, found = pool.free(slot_class), []
+    for node, ids in pool.members(slot_class).items():
+        missing = count - len(free.get(node, ()))
+        if missing <= 0:
+            found.append((now, ids))
+            continue
+        ends = pool.ends(slot_class, node)
+        if missing <= len(ends):
+            found.append((max(now, ends[missing - 1]) + rules.turnover, ids))
+    found.sort(key=lambda node: node[0])
+    return found
 
 
 def _earliest_among(
@@ -183,14 +220,19 @@ def _earliest_among(
     now: datetime,
     promises: Promises,
 ) -> Placement | None:
-    slots = [pool.slots[slot_id] for slot_id in ids if pool.slots[slot_id].usable]
+    taken = {
+        slot_id: _taken(pool, slot_id, request.course, rules, now, promises)
+        for slot_id in ids
+        if pool.slots[slot_id].usable
+    }
     moment = now
     while True:
         first: dict[str, tuple[datetime, str]] = {}
-        for slot in slots:
-            start = _free_from(pool, slot.id, request.course, length, rules, moment, promises)
-            if slot.gpu not in first or (start, slot.id) < first[slot.gpu]:
-                first[slot.gpu] = start, slot.id
+        for slot_id, times in taken.items():
+            candidate = _gap(times, length + rules.turnover, moment), slot_id
+            gpu = pool.slots[slot_id].gpu
+            if gpu not in first or candidate < first[gpu]:
+                first[gpu] = candidate
         if len(first) < request.count:
             return None
         chosen = sorted(first.values())[: request.count]
@@ -200,25 +242,24 @@ def _earliest_among(
         moment = chosen[-1][0]
 
 
-def _free_from(
-    pool: Pool,
-    slot_id: str,
-    course: str,
-    length: timedelta,
-    rules: LeaseRules,
-    now: datetime,
-    promises: Promises,
-) -> datetime:
-    """Tell the first moment from `now` on at which a slot is free for the whole length."""
+def _taken(
+    pool: Pool, slot_id: str, course: str, rules: LeaseRules, now: datetime, promises: Promises
+) -> list[tuple[datetime, datetime]]:
+    """List the times from `now` on at which a slot cannot be had, in order."""
+    taken = pool.reserved(slot_id, course)
+    promised = promises.wanted.get(slot_id)
+    if promised:
+        taken = sorted([*taken, *promised])
     lease = pool.holder(slot_id)
-    start = max(now, _expected_end(lease, now) + rules.turnover) if lease else now
-    taken = [*pool.reserved(slot_id, course), *promises.wanted.get(slot_id, ())]
-    for begin, finish in sorted(taken):
-        if finish > start and begin < start + length + rules.turnover:
-            start = finish
-    return start
+    if lease is not None:
+        end = now if lease.state is LeaseState.RELEASING else max(lease.ends_at, now)
+        taken = [(now, end + rules.turnover), *taken]
+    return taken
 
 
-def _expected_end(lease: Lease, now: datetime) -> datetime:
-    """Tell when a lease's slots come back: its end, or now where it is being released already."""
-    return now if lease.state is LeaseState.RELEASING else max(lease.ends_at, now)
+def _gap(taken: list[tuple[datetime, datetime]], needed: timedelta, moment: datetime) -> datetime:
+    """Tell the first moment from `moment` on that is followed by enough time."""
+    for begin, finish in taken:
+        if finish > moment and begin < moment + needed:
+            moment = finish
+    return moment

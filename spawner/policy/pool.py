@@ -4,19 +4,20 @@ A pool is a plain value without I/O. The ledger fills one from its rows for each
 changes it event by event, so that 1,000 GPUs cost a decision no more than the few that it is about.
 """
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 from .gpus import Slot, SlotKind
 from .leases import GpuRequest, Lease, LeaseState, Reservation, Ticket, TicketState
 from .quota import allows
 
+_AT_ONCE = datetime.min.replace(tzinfo=UTC)  # sorts before every end
 
-@dataclass(frozen=True, slots=True)
-class SlotClass:
+
+class SlotClass(NamedTuple):
     """Slots that are alike for a request."""
 
     model: str
@@ -51,12 +52,18 @@ class Pool:
         self.reservations: dict[str, Reservation] = {}
         self.shares: Mapping[str, float] = shares if shares is not None else {}
         self._holder: dict[str, str] = {}
+        self._class: dict[str, SlotClass] = {}
         self._classes: dict[SlotClass, dict[str, dict[str, None]]] = {}
+        # Of usable slots: those that are free, and the ends of the leases that hold the others, in order.
         self._free: dict[SlotClass, dict[str, set[str]]] = {}
+        self._ends: dict[SlotClass, dict[str, list[datetime]]] = {}
         self._of_user: dict[str, set[str]] = {}
         self._reserved: dict[str, list[tuple[datetime, datetime, str]]] = {}
-        self._islands: Counter[tuple[SlotClass, str]] = Counter()
+        self._islands: Counter[tuple[str, str, SlotClass]] = Counter()
         self._on_gpu: Counter[str] = Counter()
+        # Answers that hold until the inventory changes.
+        self._fitting: dict[tuple[object, ...], tuple[SlotClass, ...]] = {}
+        self._widest: dict[tuple[SlotClass, bool], int] = {}
         for slot in slots:
             self.add_slot(slot)
         for lease in leases:
@@ -70,67 +77,124 @@ class Pool:
 
     def add_slot(self, slot: Slot) -> None:
         """Put a slot in, or replace it when its state has changed."""
-        if slot.id in self.slots:
-            self._unfree(self.slots[slot.id])
-            del self._classes[class_of(self.slots[slot.id])][self.slots[slot.id].node][slot.id]
+        old = self.slots.get(slot.id)
+        if old is not None:
+            self._unindex(old)
+            del self._classes[self._class[slot.id]][old.node][slot.id]
         self.slots[slot.id] = slot
-        self._classes.setdefault(class_of(slot), {}).setdefault(slot.node, {})[slot.id] = None
-        if slot.usable and slot.id not in self._holder:
-            self._refree(slot)
+        slot_class = self._class[slot.id] = class_of(slot)
+        self._classes.setdefault(slot_class, {}).setdefault(slot.node, {})[slot.id] = None
+        self._index(slot)
+        self._fitting.clear()
+        self._widest.clear()
 
     def holder(self, slot_id: str) -> Lease | None:
         """Give the lease that holds a slot."""
         lease = self._holder.get(slot_id)
         return None if lease is None else self.leases[lease]
 
-    def classes(self, request: GpuRequest, models: frozenset[str]) -> list[SlotClass]:
-        """List the classes that will do for a request, the least valuable first.
+    def classes(self, request: GpuRequest, models: frozenset[str]) -> tuple[SlotClass, ...]:
+        """List the classes that will do for a request, the least valuable first; for several GPUs whole ones first.
 
         Parameters
         ----------
         models
             Those that the user's quota allows.
         """
+        key = request.models, request.kinds, request.memory, request.count > 1, models
+        found = self._fitting.get(key)
+        if found is None:
+            found = self._fitting[key] = self._classes_for(request, models)
+        return found
+
+    def _classes_for(self, request: GpuRequest, models: frozenset[str]) -> tuple[SlotClass, ...]:
         fitting = [
             slot_class
-            for slot_class in self._classes
-            if (not request.models or slot_class.model in request.models)
+            for slot_class, nodes in self._classes.items()
+            if any(nodes.values())
+            and (not request.models or slot_class.model in request.models)
             and (not request.kinds or slot_class.kind in request.kinds)
             and slot_class.memory >= request.memory
             and allows(models, slot_class.model)
         ]
-        return sorted(fitting, key=lambda slot_class: (slot_class.memory, slot_class.model, slot_class.kind))
+
+        def value(slot_class: SlotClass) -> tuple[bool, int, str, str]:
+            # A process sees one MIG instance at most, and shares of GPUs are slow together.
+            partial = request.count > 1 and slot_class.kind is not SlotKind.EXCLUSIVE
+            return partial, slot_class.memory, slot_class.model, slot_class.kind
+
+        return tuple(sorted(fitting, key=value))
 
     def all_classes(self) -> Iterable[SlotClass]:
         return self._classes
 
     def free(self, slot_class: SlotClass) -> Mapping[str, set[str]]:
-        """Give the ids of the usable slots that nobody holds, by node."""
+        """Give the ids of the usable slots that nobody holds, by node; only nodes that have some."""
         return self._free.get(slot_class, {})
 
     def members(self, slot_class: SlotClass) -> Mapping[str, Iterable[str]]:
         """Give the ids of all slots of a class, by node."""
         return self._classes.get(slot_class, {})
 
+    def widest(self, slot_class: SlotClass, *, usable: bool) -> int:
+        """Give the most GPUs with slots of a class that one node has, in use or not.
+
+        Parameters
+        ----------
+        usable
+            Whether to count only those that may be leased now.
+        """
+        key = slot_class, usable
+        if key not in self._widest:
+            self._widest[key] = max(
+                (
+                    len({self.slots[slot_id].gpu for slot_id in ids if self.slots[slot_id].usable or not usable})
+                    for ids in self.members(slot_class).values()
+                ),
+                default=0,
+            )
+        return self._widest[key]
+
+    def ends(self, slot_class: SlotClass, node: str) -> list[datetime]:
+        """Give the ends of the leases that hold usable slots of a class on a node, in order.
+
+        What is being released counts as ended long ago.
+        """
+        return self._ends.get(slot_class, {}).get(node, [])
+
     def free_in_island(self, slot: Slot) -> int:
-        return self._islands[class_of(slot), _island(slot)]
+        return self._islands[slot.node, slot.island, self._class[slot.id]]
 
     def free_on_gpu(self, slot: Slot) -> int:
         return self._on_gpu[slot.gpu]
 
-    def _refree(self, slot: Slot) -> None:
-        free = self._free.setdefault(class_of(slot), {}).setdefault(slot.node, set())
-        if slot.id not in free:
-            free.add(slot.id)
-            self._islands[class_of(slot), _island(slot)] += 1
-            self._on_gpu[slot.gpu] += 1
+    def _index(self, slot: Slot) -> None:
+        if not slot.usable:
+            return
+        slot_class = self._class[slot.id]
+        lease = self.holder(slot.id)
+        if lease is not None:
+            insort(self._ends.setdefault(slot_class, {}).setdefault(slot.node, []), _end(lease))
+            return
+        self._free.setdefault(slot_class, {}).setdefault(slot.node, set()).add(slot.id)
+        self._islands[slot.node, slot.island, slot_class] += 1
+        self._on_gpu[slot.gpu] += 1
 
-    def _unfree(self, slot: Slot) -> None:
-        free = self._free.get(class_of(slot), {}).get(slot.node, set())
-        if slot.id in free:
-            free.remove(slot.id)
-            self._islands[class_of(slot), _island(slot)] -= 1
-            self._on_gpu[slot.gpu] -= 1
+    def _unindex(self, slot: Slot) -> None:
+        if not slot.usable:
+            return
+        slot_class = self._class[slot.id]
+        lease = self.holder(slot.id)
+        if lease is not None:
+            ends = self._ends[slot_class][slot.node]
+            del ends[bisect_left(ends, _end(lease))]
+            return
+        free = self._free[slot_class][slot.node]
+        free.remove(slot.id)
+        if not free:
+            del self._free[slot_class][slot.node]
+        self._islands[slot.node, slot.island, slot_class] -= 1
+        self._on_gpu[slot.gpu] -= 1
 
     # --- leases -----------------------------------------------------------------------------------------------
 
@@ -140,32 +204,38 @@ class Pool:
         Raises
         ------
         ValueError
-            If another lease holds one of its slots: that must never be.
+            If another lease holds one of its slots: that must never be. Nothing is changed then.
         """
-        self.drop_lease(lease.id)
         if lease.state is LeaseState.CLOSED:
+            self.drop_lease(lease.id)
             return
         for slot_id in lease.slots:
-            if slot_id in self._holder:
-                self.drop_lease(lease.id)
+            if self._holder.get(slot_id, lease.id) != lease.id:
                 raise ValueError(f"slot {slot_id} is held by lease {self._holder[slot_id]}, and by {lease.id}")
-            self._holder[slot_id] = lease.id
-            if slot_id in self.slots:
-                self._unfree(self.slots[slot_id])
+        self.drop_lease(lease.id)
         self.leases[lease.id] = lease
         self._of_user.setdefault(lease.user, set()).add(lease.id)
+        for slot_id in lease.slots:
+            slot = self.slots.get(slot_id)
+            if slot is not None:
+                self._unindex(slot)
+            self._holder[slot_id] = lease.id
+            if slot is not None:
+                self._index(slot)
 
     def drop_lease(self, lease_id: str) -> None:
-        lease = self.leases.pop(lease_id, None)
+        lease = self.leases.get(lease_id)
         if lease is None:
             return
-        self._of_user[lease.user].discard(lease_id)
         for slot_id in lease.slots:
-            if self._holder.get(slot_id) == lease_id:
-                del self._holder[slot_id]
-                slot = self.slots.get(slot_id)
-                if slot is not None and slot.usable:
-                    self._refree(slot)
+            slot = self.slots.get(slot_id)
+            if slot is not None:
+                self._unindex(slot)
+            del self._holder[slot_id]
+            if slot is not None:
+                self._index(slot)
+        del self.leases[lease_id]
+        self._of_user[lease.user].discard(lease_id)
 
     def leases_of(self, user: str) -> list[Lease]:
         return [self.leases[lease] for lease in sorted(self._of_user.get(user, ()))]
@@ -200,10 +270,19 @@ class Pool:
             return []
         return [(start, end) for start, end, whose in entries if not course or whose != course]
 
+    def seats(self, course: str, now: datetime) -> set[str]:
+        """Give the slots that a course has reserved for now."""
+        return {
+            slot_id
+            for reservation in self.reservations.values()
+            if course and reservation.course == course and reservation.starts_at <= now < reservation.ends_at
+            for slot_id in reservation.slots
+        }
+
 
 def class_of(slot: Slot) -> SlotClass:
     return SlotClass(slot.model, slot.kind, slot.memory)
 
 
-def _island(slot: Slot) -> str:
-    return f"{slot.node}\0{slot.island}"
+def _end(lease: Lease) -> datetime:
+    return _AT_ONCE if lease.state is LeaseState.RELEASING else lease.ends_at

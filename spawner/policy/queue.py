@@ -1,12 +1,15 @@
 """The queue: its order, who is served next, who may pass whom, and how long it will take."""
 
-from collections.abc import Callable, Iterable, Iterator
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .leases import LeaseRules, Ticket
 from .placement import Placement, Promises, earliest, place
 from .pool import Pool, SlotClass
+from .quota import ALL
 
 
 def order(tickets: Iterable[Ticket], pool: Pool, rules: LeaseRules, now: datetime) -> list[Ticket]:
@@ -21,13 +24,33 @@ def order(tickets: Iterable[Ticket], pool: Pool, rules: LeaseRules, now: datetim
     its promised start (`spawner.policy.placement.place`), and nobody extends while it waits
     (`spawner.policy.extension.extend`).
     """
-    return sorted(tickets, key=lambda ticket: _key(ticket, pool, rules, now))
+    return list(in_order(tickets, pool, rules, now))
 
 
-def _key(ticket: Ticket, pool: Pool, rules: LeaseRules, now: datetime) -> tuple[object, ...]:
-    if now - ticket.arrived_at >= rules.patience:
-        return -ticket.moved_up, 0, 0, 0.0, ticket.arrived_at, ticket.id
-    return -ticket.moved_up, 1, -ticket.priority, pool.shares.get(ticket.user, 0.0), ticket.arrived_at, ticket.id
+def in_order(tickets: Iterable[Ticket], pool: Pool, rules: LeaseRules, now: datetime) -> Iterator[Ticket]:
+    """Give tickets as `order` sorts them, sorted only as far as they are asked for."""
+    shares = pool.shares
+    line = [(*_key(ticket, shares, rules, now), ticket) for ticket in tickets]
+    heapq.heapify(line)
+    while line:
+        yield heapq.heappop(line)[-1]
+
+
+def ahead_of(ticket: Ticket, pool: Pool, rules: LeaseRules, now: datetime) -> list[Ticket]:
+    """List those in the queue who go before a ticket, in no order."""
+    shares = pool.shares
+    own = _key(ticket, shares, rules, now)
+    return [other for other in pool.queue.values() if other.id != ticket.id and _key(other, shares, rules, now) < own]
+
+
+_Key = tuple[int, bool, int, float, datetime, str]
+
+
+def _key(ticket: Ticket, shares: Mapping[str, float], rules: LeaseRules, now: datetime) -> _Key:
+    arrived = ticket.arrived_at
+    if now - arrived >= rules.patience:
+        return -ticket.moved_up, False, 0, 0.0, arrived, ticket.id
+    return -ticket.moved_up, True, -ticket.priority, shares.get(ticket.request.user, 0.0), arrived, ticket.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +103,8 @@ def walk(
     Parameters
     ----------
     depth
-        How many tickets that have to wait get a promise; all if None. Those behind the last one get nothing as long
-        as they want slots of the same classes, so that nobody is passed who was promised nothing.
+        How many tickets that have to wait for slots of a class get a promise; all if None. From the next one on, the
+        class is closed: those behind get nothing of it, so that nobody is passed who was promised nothing.
 
     Yields
     ------
@@ -89,24 +112,28 @@ def walk(
         The ticket's serving, and the promises made up to and including it.
     """
     promises = Promises()
-    closed: set[SlotClass] = set()
-    promised = 0
+    promised: Counter[SlotClass] = Counter()
     for position, ticket in enumerate(line, start=1):
+        if promises.closed and promises.closed.issuperset(pool.classes(ticket.request, ALL)):
+            yield Serving(ticket, position, None), promises
+            continue
         terms = terms_of(ticket)
         if terms is None:
             yield Serving(ticket, position, None, blocked=True), promises
             continue
-        open_classes = [slot_class for slot_class in terms.classes if slot_class not in closed]
-        found = place(pool, ticket.request, open_classes, terms.length, rules, now, promises)
+        request, length = ticket.request, terms.length
+        # Who can have nothing of a class, as long as GPUs are out of service, holds nobody up there.
+        able = [slot_class for slot_class in terms.classes if pool.widest(slot_class, usable=True) >= request.count]
+        found = place(pool, request, able, length, rules, now, promises)
         if found:
             promises.promise(found.slots, now, found.until + rules.turnover)
-        elif depth is None or promised < depth:
-            promised += 1
-            found = earliest(pool, ticket.request, terms.classes, terms.length, rules, now, promises)
+        elif depth is None or any(promised[slot_class] < depth for slot_class in able):
+            promised.update(able)
+            found = earliest(pool, request, able, length, rules, now, promises)
             if found:
                 promises.promise(found.slots, found.start, found.until + rules.turnover)
         else:
-            closed.update(terms.classes)
+            promises.closed.update(able)
         yield Serving(ticket, position, found, note=terms.note), promises
 
 

@@ -130,13 +130,16 @@ def reconcile(
     by_lease: dict[str, list[ObservedContainer]] = {}
     strays: list[ObservedContainer] = []
     known = {lease.id: lease for lease in leases}
+    # A container that was adopted bears the label of its former lease.
+    adopted = {lease.container: lease.id for lease in known.values() if lease.container}
     for container in observed:
         if not container.slots:
             continue
-        if container.lease in known:
-            by_lease.setdefault(container.lease, []).append(container)
-        else:
+        owner = container.lease if container.lease in known else adopted.get(container.id)
+        if owner is None:
             strays.append(container)
+        else:
+            by_lease.setdefault(owner, []).append(container)
     removals: list[Repair] = []
     rest: list[Repair] = []
     for lease in known.values():

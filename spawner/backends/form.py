@@ -1,0 +1,38 @@
+"""The spawn form: what each profile would meet now, for the page to show."""
+
+from typing import Any
+
+from ..errors import BerthError
+from ..operations.survey import Survey, survey
+from ..pages import spawn_form
+from ..policy.admission import profiles_for
+from ..policy.model import Deny, Grant, Profile, SpawnRequest
+
+
+async def render_form(spawner: Any) -> str:
+    """Render the choice of profiles, each with the decision on a plain request for it."""
+    rules = await spawner.quota_rules()
+    offers: list[tuple[Profile, Grant | Deny]] = [
+        (profile, spawner.decide(SpawnRequest(profile.slug), rules))
+        for profile in profiles_for(spawner.catalogue, spawner.person, rules)
+    ]
+    surveys, problem = await _surveys(spawner, offers)
+    return spawn_form(offers, str((spawner.user_options or {}).get("profile", "")), surveys, problem)
+
+
+async def _surveys(spawner: Any, offers: list[tuple[Profile, Grant | Deny]]) -> tuple[dict[str, Survey], str]:
+    """Ask the ledger about the profiles with GPUs; where it cannot be asked, say why."""
+    requests = {
+        profile.slug: spawner.gpu_request(decision, SpawnRequest(profile.slug))
+        for profile, decision in offers
+        if isinstance(decision, Grant) and decision.limits.gpus
+    }
+    if not requests:
+        return {}, ""
+    if spawner.desk is None:
+        return {}, "This hub hands out no GPUs."
+    try:
+        return await spawner.operate(survey, spawner.person, requests), ""
+    except BerthError as error:
+        spawner.log.warning("The spawn form cannot show GPUs: %s", error)
+        return {}, "Which GPUs are free cannot be told now; servers without GPUs start as always."

@@ -1,0 +1,299 @@
+"""`GpuLeaseMixin`: what every spawner class of ours does about leases, whatever runs its containers.
+
+A backend calls `lease_gpus` before it makes a container, `lease_is_active` when the server answers, `lease_ending`
+before it removes one, and `lease_over` once that is confirmed gone. Everything in between may be cut off by a crash:
+the janitor then finishes it from the container's labels.
+"""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, ParamSpec, TypeVar
+
+from pydantic import SecretStr
+from traitlets import Any as AnyTrait
+from traitlets import Int
+
+from ..errors import BerthError, LedgerUnavailable
+from ..operations import leases, offers
+from ..operations.desk import Desk
+from ..operations.inventory import slots_of
+from ..policy.gpus import Slot
+from ..policy.leases import AtEnd, GpuRequest, Lease
+from ..policy.leasing import describe
+from ..policy.model import Deny, Grant, LimitRules, SpawnRequest
+from .desks import in_thread, shared_desk
+from .requests import refusal
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LOOK_SECONDS = 1.0  # between two looks at one's place in the queue
+_UNFINISHED_TRIES = 3
+
+
+class GpuLeaseMixin:
+    """Leases GPUs for a spawner. To be mixed in before the spawner class; `_steps`, `person` and the like are its."""
+
+    ledger_url = AnyTrait(
+        None,
+        allow_none=True,
+        help="Database of the GPU ledger, such as sqlite:////srv/ledger.sqlite; without one no GPUs are handed out.",
+    ).tag(config=True)
+    queue_wait = Int(
+        60, min=0, help="Seconds that a start waits in the queue before it hands over to the queue page."
+    ).tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.lease: Lease | None = None
+        self.slots: tuple[Slot, ...] = ()
+        self.lease_id = ""
+
+    @property
+    def desk(self) -> Desk | None:
+        """The way to the ledger; None without one."""
+        url = self.ledger_url.get_secret_value() if isinstance(self.ledger_url, SecretStr) else self.ledger_url
+        return shared_desk(url, self.limits, self.leases) if url else None  # type: ignore[attr-defined]
+
+    async def operate(self, function: Callable[..., T], *args: Any) -> T:
+        """Run one of `spawner.operations` at this hub's desk, in a thread.
+
+        Raises
+        ------
+        LedgerUnavailable
+            If there is no ledger, or it does not answer.
+        """
+        desk = self.desk
+        if desk is None:
+            raise LedgerUnavailable("No ledger is configured (ledger_url); GPUs cannot be leased.")
+        return await in_thread(function, desk, *args)
+
+    async def quota_rules(self) -> LimitRules:
+        """Give the quotas that hold now: the ledger's before the settings'.
+
+        A ledger that does not answer takes nobody's server away: the settings' hold then.
+        """
+        settings: LimitRules = self.limits.rules()  # type: ignore[attr-defined]
+        if self.desk is None:
+            return settings
+        try:
+            return await self.operate(leases.rules_now)
+        except BerthError as error:
+            self.log.warning("The ledger's quotas cannot be read: %s", error)  # type: ignore[attr-defined]
+            return settings
+
+    # --- before the container ---------------------------------------------------------------------------------
+
+    def gpu_request(self, grant: Grant, request: SpawnRequest) -> GpuRequest:
+        """Translate a granted server into a request for its GPUs."""
+        person, profile = self.person, grant.profile  # type: ignore[attr-defined]
+        options = {
+            "profile": profile.slug,
+            "gpus": grant.limits.gpus,
+            "hours": request.hours,
+            "if_busy": str(request.if_busy),
+        }
+        return GpuRequest(
+            person.name,
+            self.name,  # type: ignore[attr-defined]
+            profile.slug,
+            grant.limits.gpus,
+            request.hours,
+            profile.gpu_models,
+            profile.gpu_kinds,
+            profile.gpu_memory,
+            groups=person.groups,
+            at_end=AtEnd(self.leases.at_end),  # type: ignore[attr-defined]
+            options=json.dumps(options),
+        )
+
+    async def lease_gpus(self, grant: Grant, request: SpawnRequest) -> Grant:
+        """Get the GPUs of a grant: a lease, in `lease` and `slots`; waits a while in the queue.
+
+        Returns
+        -------
+        Grant
+            The same, or one without GPUs where its user wanted that rather than to wait.
+
+        Raises
+        ------
+        SpawnException
+            With the reason why not; ``queued`` where the start is to go on later by itself.
+        """
+        self.lease, self.slots = None, ()
+        if not grant.limits.gpus:
+            await self._forget_old_lease()
+            return grant
+        if self.desk is None:
+            answer: leases.Answer = Deny("no_gpus", "This hub hands out no GPUs. Choose a profile without.")
+            if request.if_busy == "cpu":
+                answer = leases.OnCpu(answer.reason)
+        else:
+            answer = await self._acquire(grant, request)
+        if isinstance(answer, leases.Granted):
+            self.lease, self.lease_id = answer.lease, answer.lease.id
+            self.slots = await self.operate(slots_of, answer.lease.slots)
+            self._say_lease(answer)
+            return grant
+        if isinstance(answer, leases.OnCpu):
+            note = f"Started without GPUs: {answer.reason}"
+            return replace(grant, limits=replace(grant.limits, gpus=0), note=note)
+        if isinstance(answer, Deny):
+            raise refusal(answer, 403)
+        raise refusal(Deny("queued", self._queued_text(answer)), 409)
+
+    def _say_lease(self, answer: leases.Granted) -> None:
+        lease, slot = answer.lease, self.slots[0]
+        count = len(self.slots)
+        what = f"{count} × {slot.model}" if count > 1 else slot.model
+        length = describe(lease.ends_at - lease.granted_at)
+        self._steps.add(5, f"Leased {what} for {length} ({isolation_words(slot)}).")  # type: ignore[attr-defined]
+        if answer.note:
+            self._steps.add(6, answer.note)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _queued_text(answer: Any) -> str:
+        return (
+            f"{answer.reason} You are number {answer.position} in the queue. The server starts by itself when it is "
+            "its turn; you may close this page."
+        )
+
+    async def _acquire(self, grant: Grant, request: SpawnRequest) -> leases.Answer:
+        wanted = self.gpu_request(grant, request)
+        answer = await self._ask(wanted, request)
+        if not isinstance(answer, leases.Queued):
+            return answer
+        try:
+            return await self._wait(answer, wanted, request)
+        except asyncio.CancelledError:
+            # Given up while its user looked on; a start that hands over to the queue page keeps its place.
+            await asyncio.shield(self.operate(offers.cancel, wanted.user, wanted.server))
+            raise
+
+    async def _wait(self, answer: leases.Queued, wanted: GpuRequest, request: SpawnRequest) -> leases.Answer:
+        told = ""
+        for _ in range(int(self.queue_wait / _LOOK_SECONDS)):
+            place = await self.operate(offers.look_up, wanted.user, wanted.server)
+            if place is None:
+                return Deny("taken_out", "This server was taken out of the queue.")
+            if place.offered is not None:
+                taken = await self._ask(wanted, request)
+                if not isinstance(taken, leases.Queued):
+                    return taken
+            elif (said := place_words(place)) != told:
+                told = said
+                self._steps.add(3, said)  # type: ignore[attr-defined]
+            await asyncio.sleep(_LOOK_SECONDS)
+        return answer
+
+    async def _ask(self, wanted: GpuRequest, request: SpawnRequest) -> leases.Answer:
+        """Ask for the lease; a former one of this server is ended first, its container confirmed gone."""
+        for _ in range(_UNFINISHED_TRIES):
+            answer = await self.operate(leases.acquire, wanted, request.if_busy)
+            if not isinstance(answer, leases.Unfinished):
+                return answer
+            await self._finish(answer.lease)
+        return Deny("engine_busy", "The server that you had before is still being removed. Try again in a minute.")
+
+    async def _forget_old_lease(self) -> None:
+        """End what a former start of this server left: a lease, or a place in the queue."""
+        if self.desk is None:
+            return
+        try:
+            person, server = self.person.name, self.name  # type: ignore[attr-defined]
+            await self.operate(offers.cancel, person, server)
+            old = await self.operate(leases.of_server, person, server)
+            if old is not None:
+                await self._finish(old)
+        except LedgerUnavailable as error:
+            # A server without GPUs needs no ledger.
+            self.log.warning("The ledger does not answer: %s", error)  # type: ignore[attr-defined]
+
+    async def _finish(self, lease: Lease) -> None:
+        """End a lease of this server that nobody has ended: remove its container, then close it."""
+        await self.operate(leases.release, lease.id, "superseded")
+        ended_at = await self.confirm_gone(lease)
+        await self.operate(leases.close, lease.id, ended_at)
+
+    async def confirm_gone(self, lease: Lease) -> datetime | None:
+        """Remove whatever container a lease may still have; gives its finish time. For the backend to say how."""
+        raise NotImplementedError
+
+    # --- afterwards -------------------------------------------------------------------------------------------
+
+    async def lease_is_active(self, container: str, started_at: datetime | None) -> None:
+        """Note that the server answers. Raises what makes the start fail: without its lease it must not run."""
+        if self.lease_id:
+            moment = started_at or (self.lease.granted_at if self.lease else None)
+            if moment is not None:
+                self.lease = await self.operate(leases.activate, self.lease_id, container, moment)
+
+    async def lease_ending(self, lease_id: str, why: str) -> None:
+        """Note that a server is being ended. A ledger that is away must not hold that up."""
+        if lease_id and self.desk is not None:
+            try:
+                await self.operate(leases.release, lease_id, why)
+            except BerthError as error:
+                self.log.warning("Lease %s: %s. It is released later.", lease_id, error)  # type: ignore[attr-defined]
+
+    async def lease_over(self, lease_id: str, ended_at: datetime | None, why: str = "stopped") -> None:
+        """Note that a server's container is confirmed gone; goes on in the background while the ledger is away."""
+        if self.lease_id == lease_id:
+            self.lease_id, self.lease = "", None
+        if not lease_id or self.desk is None:
+            return
+        try:
+            await self.operate(leases.close, lease_id, ended_at, why)
+        except LedgerUnavailable as error:
+            self.log.warning("Lease %s: %s. Trying again.", lease_id, error)  # type: ignore[attr-defined]
+            asyncio.ensure_future(self._close_later(lease_id, ended_at, why))  # noqa: RUF006  it logs its own errors
+        except BerthError as error:
+            self.log.warning("Lease %s: %s", lease_id, error)  # type: ignore[attr-defined]
+
+    async def _close_later(self, lease_id: str, ended_at: datetime | None, why: str) -> None:
+        for pause in itertools.chain((1.0, 2.0, 5.0), itertools.repeat(10.0)):
+            await asyncio.sleep(pause)
+            try:
+                await self.operate(leases.close, lease_id, ended_at, why)
+            except LedgerUnavailable:
+                continue
+            except BerthError as error:
+                self.log.warning("Lease %s: %s", lease_id, error)  # type: ignore[attr-defined]
+            return
+
+    # --- what the hub keeps -----------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().get_state()  # type: ignore[misc]
+        return {**state, "lease": self.lease_id} if self.lease_id else state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)  # type: ignore[misc]
+        self.lease_id = str(state.get("lease", ""))
+
+    def clear_state(self) -> None:
+        super().clear_state()  # type: ignore[misc]
+        self.lease_id, self.lease, self.slots = "", None, ()
+
+
+def place_words(place: offers.Place) -> str:
+    """Say a place in the queue to its user."""
+    if place.blocked:
+        return f"Number {place.position} of {place.waiting} in the queue, passed over while your quota is used up."
+    when = f"; likely at {place.eta:%H:%M} UTC" if place.eta else ""
+    return f"Number {place.position} of {place.waiting} in the queue{when}."
+
+
+def isolation_words(slot: Slot) -> str:
+    """Say to a user what a slot is and what keeps its holders apart."""
+    words = {
+        "hardware": "a whole GPU" if slot.kind == "exclusive" else "a MIG instance, kept apart by the hardware",
+        "kernel": "a share of a GPU, its memory bounded by the kernel",
+        "mps": "a share of a GPU, its memory bounded by MPS",
+        "cooperative": "a share of a GPU, kept by agreement only",
+    }[slot.isolation]
+    return f"simulated: {words}" if slot.simulated else words

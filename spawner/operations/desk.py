@@ -1,0 +1,68 @@
+"""What every operation starts from."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from ..ledger import Books, Ledger
+from ..policy.leases import LeaseRules
+from ..policy.limits import quota_of
+from ..policy.model import LimitRules, Person
+from ..policy.quota import Quota, QuotaGrant, overlay
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """Give an id that nobody guesses and no two processes give: 64 random bits in hexadecimal digits."""
+    return secrets.token_hex(8)
+
+
+@dataclass
+class QuotaBook:
+    """The quotas that hold now, read anew only when somebody has changed one or one has ended by itself."""
+
+    limits: LimitRules
+    _version: int = -1
+    _until: datetime | None = None
+    _rules: LimitRules | None = None
+
+    def rules(self, books: Books, now: datetime) -> LimitRules:
+        version = books.quotas.version()
+        over = self._until is not None and self._until <= now
+        if self._rules is None or over or version != self._version:
+            grants: list[QuotaGrant] = books.quotas.all()
+            self._until = min((grant.until for grant in grants if grant.until and grant.until > now), default=None)
+            self._rules, self._version = overlay(self.limits, grants, now), version
+        return self._rules
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A process's one context.
+
+    Attributes
+    ----------
+    limits
+        The settings' quotas; the ledger's go before them.
+    clock
+        Gives the time, aware of its zone.
+    """
+
+    ledger: Ledger
+    limits: LimitRules
+    rules: LeaseRules = field(default_factory=LeaseRules)
+    clock: Callable[[], datetime] = utc_now
+    new_id: Callable[[], str] = new_id
+    quotas: QuotaBook = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quotas", QuotaBook(self.limits))
+
+    def quota(self, books: Books, person: Person, now: datetime) -> Quota:
+        """Give a person's quota as it holds now."""
+        quota: Quota = quota_of(self.quotas.rules(books, now), person)
+        return quota

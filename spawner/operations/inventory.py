@@ -1,0 +1,104 @@
+"""GPUs: what the probe found, what admins decree, who holds what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ..errors import UnknownName
+from ..ledger import AuditEntry, Books
+from ..policy.gpus import Gpu, GpuState, Slot
+from ..policy.leases import Lease
+from ..policy.reservations import replan
+from .desk import Desk
+from .offers import make_offers
+from .pools import load_pool
+
+
+def sync(desk: Desk, node: str, gpus: Sequence[Gpu], slots: Sequence[Slot]) -> bool:
+    """Bring the inventory of one host up to what its probe found; True if anything changed.
+
+    What admins have decreed stays. What is gone is marked absent: running leases of it go on until their containers
+    end, and reservations move to other slots where they can.
+    """
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        changed = bool(books.gpus.sync(node, gpus, slots, now))
+        if changed:
+            _after_change(desk, books, now)
+        return changed
+
+
+def _after_change(desk: Desk, books: Books, now: datetime) -> None:
+    pool = load_pool(books, desk.rules, now)
+    for reservation in list(pool.reservations.values()):
+        moved = replan(pool, reservation, desk.rules, now)
+        if moved is not None:
+            books.reservations.update(moved)
+            pool.put_reservation(moved)
+    make_offers(desk, books, now)
+
+
+def set_state(desk: Desk, name: str, state: GpuState, actor: str, why: str) -> Gpu:
+    """Take a GPU out of service or put it back, by its name or UUID.
+
+    Raises
+    ------
+    UnknownName
+        Names the GPUs that there are.
+    """
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        gpus = books.gpus.all()
+        gpu = next((gpu for gpu in gpus if name in {gpu.name, gpu.uuid}), None)
+        if gpu is None:
+            known = ", ".join(sorted(gpu.name for gpu in gpus)) or "none"
+            raise UnknownName(f"There is no GPU {name!r}; there are: {known}.")
+        books.gpus.set_state(gpu.uuid, state, actor, why, now)
+        entry = AuditEntry(
+            at=now,
+            actor=actor,
+            action="gpu.state",
+            subject=f"gpu {gpu.uuid}",
+            before={"state": gpu.state, "why": gpu.state_why},
+            after={"state": state, "why": why},
+            why=why,
+        )
+        books.audit.append(entry)
+        if state is GpuState.IN_SERVICE:
+            for slot in books.gpus.slots():
+                if slot.gpu == gpu.uuid:
+                    books.gpus.release_slot(slot.id)
+        _after_change(desk, books, now)
+        return replace(gpu, state=state, state_by=actor, state_why=why, state_since=now)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotUse:
+    slot: Slot
+    lease: Lease | None
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """All GPUs, each with its slots and who holds them."""
+
+    gpus: tuple[tuple[Gpu, tuple[SlotUse, ...]], ...]
+    waiting: int
+
+
+def board(desk: Desk) -> Board:
+    """Give the state of every GPU."""
+    with desk.ledger.reading() as books:
+        pool = load_pool(books, desk.rules, desk.clock())
+        of_gpu: dict[str, list[SlotUse]] = {}
+        for slot in pool.slots.values():
+            of_gpu.setdefault(slot.gpu, []).append(SlotUse(slot, pool.holder(slot.id)))
+        gpus = sorted(books.gpus.all(), key=lambda gpu: (gpu.node, gpu.index))
+        return Board(tuple((gpu, tuple(of_gpu.get(gpu.uuid, ()))) for gpu in gpus), len(pool.queue))
+
+
+def slots_of(desk: Desk, ids: Sequence[str]) -> tuple[Slot, ...]:
+    """Give slots by their ids."""
+    with desk.ledger.reading() as books:
+        known = {slot.id: slot for slot in books.gpus.slots()}
+    return tuple(known[slot_id] for slot_id in ids)

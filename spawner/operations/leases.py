@@ -1,0 +1,355 @@
+"""The life of a lease: acquired, active, released, closed; each step one transaction."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ..errors import LeaseLost, UnknownName
+from ..ledger import AuditEntry, Books
+from ..policy.accounting import length_ms
+from ..policy.extension import extend as decide_extension
+from ..policy.leases import (
+    Allot,
+    AtEnd,
+    GpuRequest,
+    Lease,
+    LeaseState,
+    Ticket,
+    TicketState,
+    UsageRow,
+    Wait,
+)
+from ..policy.leasing import decide, describe
+from ..policy.model import Deny, IfBusy, LimitRules, Person
+from ..policy.pool import Pool
+from ..policy.quota import Quota
+from .desk import Desk
+from .offers import make_offers
+from .pools import load_pool, queue_terms, spent_by
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A lease that its server may start with.
+
+    Attributes
+    ----------
+    note
+        How it differs from what was asked for.
+    """
+
+    lease: Lease
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A place in the queue."""
+
+    ticket: Ticket
+    position: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnCpu:
+    """To be started without GPUs, as its user wished for this case."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The server's last lease is still open: its container has to be confirmed gone first."""
+
+    lease: Lease
+
+
+Answer = Granted | Queued | OnCpu | Unfinished | Deny
+
+
+def acquire(desk: Desk, request: GpuRequest, if_busy: IfBusy = IfBusy.QUEUE) -> Answer:
+    """Ask for GPUs for a server: a lease, a place in the queue, or a refusal.
+
+    A server that has been offered what it asks for gets that. One that waits keeps its place as long as it asks for
+    the same.
+
+    Returns
+    -------
+    Granted, Queued, OnCpu, Unfinished or Deny
+        ``Deny`` codes: those of `spawner.policy.leasing.terms`, and ``busy``.
+
+    Raises
+    ------
+    LedgerUnavailable
+    """
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        held = books.leases.of_server(request.user, request.server)
+        ticket = books.tickets.of_server(request.user, request.server)
+        if held is not None and held.state is not LeaseState.OFFERED:
+            return Unfinished(held)
+        if held is not None:
+            offered = _take_offer(books, held, ticket, request, now)
+            if offered is not None:
+                return offered
+            ticket = None
+        if ticket is not None and not _same(ticket.request, request):
+            _finish(books, ticket, TicketState.CANCELLED)
+            ticket = None
+        return _ask(desk, books, request, ticket, if_busy, now)
+
+
+def _take_offer(books: Books, held: Lease, ticket: Ticket | None, request: GpuRequest, now: datetime) -> Granted | None:
+    """Take an offer that still stands; else give its slots back."""
+    stands = held.offered_until is not None and held.offered_until > now and held.ends_at > now
+    if ticket is not None and stands and _same(ticket.request, request):
+        lease = replace(held, state=LeaseState.PENDING, granted_at=now, changed_at=now, offered_until=None)
+        _update(books, lease, held)
+        _finish(books, ticket, TicketState.SERVED)
+        return Granted(lease)
+    _update(books, replace(held, state=LeaseState.CLOSED, closed_at=now, changed_at=now, ending="declined"), held)
+    if ticket is not None:
+        _finish(books, ticket, TicketState.CANCELLED)
+    return None
+
+
+def _ask(
+    desk: Desk, books: Books, request: GpuRequest, ticket: Ticket | None, if_busy: IfBusy, now: datetime
+) -> Answer:
+    pool = load_pool(books, desk.rules, now, [request.user])
+    quota = desk.quota(books, Person(request.user, request.groups), now)
+    place = ticket or Ticket(desk.new_id(), request, TicketState.WAITING, now, quota.priority)
+    spent = spent_by(books, pool, request.user, desk.rules, now)
+    decision = decide(pool, request, quota, spent, desk.rules, now, queue_terms(desk, books, pool, now), place)
+    if isinstance(decision, Allot):
+        lease = _lease(desk, request, decision, now)
+        books.leases.insert(lease)
+        if ticket is not None:
+            _finish(books, ticket, TicketState.SERVED)
+        return Granted(lease, decision.note)
+    if isinstance(decision, Wait) and if_busy is IfBusy.QUEUE:
+        if ticket is None:
+            books.tickets.insert(place)
+        return Queued(place, decision.position, decision.reason)
+    if ticket is not None:
+        _finish(books, ticket, TicketState.CANCELLED)
+    if if_busy is IfBusy.CPU and (isinstance(decision, Wait) or decision.code == "no_gpus"):
+        return OnCpu(decision.reason)
+    return Deny("busy", decision.reason) if isinstance(decision, Wait) else decision
+
+
+def _lease(desk: Desk, request: GpuRequest, allot: Allot, now: datetime) -> Lease:
+    return Lease(
+        desk.new_id(),
+        request.user,
+        request.server,
+        request.profile,
+        LeaseState.PENDING,
+        allot.slots,
+        granted_at=now,
+        ends_at=allot.until,
+        changed_at=now,
+        groups=request.groups,
+        course=request.course,
+        at_end=request.at_end,
+    )
+
+
+def _same(one: GpuRequest, other: GpuRequest) -> bool:
+    """Tell whether two requests want the same GPUs for as long; what else differs costs nobody their place."""
+    return replace(one, groups=other.groups, options=other.options, at_end=other.at_end) == other
+
+
+def _finish(books: Books, ticket: Ticket, state: TicketState) -> None:
+    books.tickets.update(replace(ticket, state=state), ticket)
+
+
+def _update(books: Books, lease: Lease, was: Lease) -> None:
+    if not books.leases.update(lease, was):
+        raise LeaseLost(f"Lease {was.id} has changed meanwhile; look again and repeat.")
+
+
+def _known(books: Books, lease_id: str) -> Lease:
+    lease = books.leases.get(lease_id)
+    if lease is None:
+        raise UnknownName(f"There is no lease {lease_id}; `berth leases` lists those there are.")
+    return lease
+
+
+def bind(desk: Desk, lease_id: str, container: str) -> None:
+    """Note which container a pending lease belongs to."""
+    with desk.ledger.transaction() as books:
+        lease = _known(books, lease_id)
+        if lease.state in {LeaseState.PENDING, LeaseState.ACTIVE}:
+            _update(books, replace(lease, container=container), lease)
+
+
+def activate(desk: Desk, lease_id: str, container: str, started_at: datetime) -> Lease:
+    """Note that a lease's server is ready; its time is booked from the start of its container.
+
+    Does nothing more to a lease that is active already.
+
+    Raises
+    ------
+    LeaseLost
+        If the lease has ended meanwhile: its server must not run.
+    """
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        lease = _known(books, lease_id)
+        if lease.state is LeaseState.ACTIVE:
+            return lease
+        if lease.state is not LeaseState.PENDING:
+            raise LeaseLost(f"The lease {lease_id} ended while its server started ({lease.ending or lease.state}).")
+        # The engine's clock is the host's, but a container is never billed for the future, nor before its grant.
+        started = min(max(started_at, lease.granted_at), now)
+        active = replace(
+            lease, state=LeaseState.ACTIVE, container=container, started_at=started, seen_at=now, changed_at=now
+        )
+        _update(books, active, lease)
+        return active
+
+
+def release(desk: Desk, lease_id: str, why: str) -> Lease:
+    """Begin to end a lease: its server is being stopped, its slots stay held until `close`.
+
+    Parameters
+    ----------
+    why
+        A code, see `spawner.policy.leases.Lease.ending`; the first one stays.
+    """
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        lease = _known(books, lease_id)
+        if lease.state in {LeaseState.RELEASING, LeaseState.CLOSED}:
+            return lease
+        releasing = replace(lease, state=LeaseState.RELEASING, changed_at=now, ending=why)
+        _update(books, releasing, lease)
+        return releasing
+
+
+def close(desk: Desk, lease_id: str, ended_at: datetime | None, why: str = "stopped") -> Lease:
+    """End a lease whose container is confirmed gone: books its time, frees its slots, offers them to who waits.
+
+    Parameters
+    ----------
+    ended_at
+        The engine's finish time; None where nobody knows, and then it is when the container was last seen.
+    """
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        lease = _known(books, lease_id)
+        if lease.state is LeaseState.CLOSED:
+            return lease
+        closed = _close(books, lease, ended_at, why, now)
+        make_offers(desk, books, now)
+        return closed
+
+
+def _close(books: Books, lease: Lease, ended_at: datetime | None, why: str, now: datetime) -> Lease:
+    closed = replace(lease, state=LeaseState.CLOSED, closed_at=now, changed_at=now, ending=lease.ending or why)
+    _update(books, closed, lease)
+    if lease.started_at is not None:
+        end = min(max(ended_at or lease.seen_at or lease.started_at, lease.started_at), now)
+        books.usage.insert(_usage(books, lease, lease.started_at, end))
+    return closed
+
+
+def _usage(books: Books, lease: Lease, start: datetime, end: datetime) -> list[UsageRow]:
+    models = {slot.id: slot.model for slot in books.gpus.slots()}
+    booked = length_ms(start, end)
+    return [
+        UsageRow(lease.id, lease.user, lease.groups, lease.course, slot, models.get(slot, ""), start, end, booked)
+        for slot in lease.slots
+    ]
+
+
+def extend(desk: Desk, lease_id: str, hours: float | None, actor: str, why: str = "") -> Lease | Deny:
+    """Make a lease last longer, as far as its user's quota and the queue allow."""
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        lease = _known(books, lease_id)
+        pool = load_pool(books, desk.rules, now, [lease.user])
+        quota = desk.quota(books, Person(lease.user, lease.groups), now)
+        end = _extended(desk, books, pool, lease, hours, quota, now)
+        if isinstance(end, Deny):
+            return end
+        extended = replace(lease, ends_at=end, warned=None)
+        _update(books, extended, lease)
+        _audit(books, now, actor, "lease.extend", lease, extended, why)
+        return extended
+
+
+def _extended(
+    desk: Desk, books: Books, pool: Pool, lease: Lease, hours: float | None, quota: Quota, now: datetime
+) -> datetime | Deny:
+    spending = spent_by(books, pool, lease.user, desk.rules, now)
+    terms = queue_terms(desk, books, pool, now)
+    return decide_extension(pool, lease, hours, quota, spending, desk.rules, now, terms)
+
+
+def can_extend(desk: Desk, lease_id: str) -> datetime | Deny:
+    """Tell how long a lease could last, without changing anything."""
+    now = desk.clock()
+    with desk.ledger.reading() as books:
+        lease = _known(books, lease_id)
+        pool = load_pool(books, desk.rules, now, [lease.user])
+        quota = desk.quota(books, Person(lease.user, lease.groups), now)
+        return _extended(desk, books, pool, lease, None, quota, now)
+
+
+def end(desk: Desk, lease_id: str, actor: str, why: str, notice: timedelta = timedelta(0)) -> Lease:
+    """Let a lease end, after `notice`; the janitor then ends it as any other."""
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        lease = _known(books, lease_id)
+        if lease.state not in {LeaseState.OFFERED, LeaseState.PENDING, LeaseState.ACTIVE}:
+            raise LeaseLost(f"Lease {lease_id} is {lease.state} already.")
+        ended = replace(lease, ends_at=min(lease.ends_at, now + notice), ending="ended_by_admin", warned=None)
+        _update(books, ended, lease)
+        _audit(books, now, actor, "lease.end", lease, ended, why)
+        return ended
+
+
+def choose_at_end(desk: Desk, lease_id: str, at_end: AtEnd) -> Lease:
+    """Choose what becomes of the server when the lease ends."""
+    with desk.ledger.transaction() as books:
+        lease = _known(books, lease_id)
+        changed = replace(lease, at_end=at_end)
+        _update(books, changed, lease)
+        return changed
+
+
+def _audit(books: Books, now: datetime, actor: str, action: str, before: Lease, after: Lease, why: str) -> None:
+    books.audit.append(
+        AuditEntry(
+            at=now,
+            actor=actor,
+            action=action,
+            subject=f"lease {before.id}",
+            before={"ends_at": before.ends_at.isoformat(), "state": before.state},
+            after={"ends_at": after.ends_at.isoformat(), "state": after.state},
+            why=why or f"{describe(max(after.ends_at - now, timedelta(0)))} left",
+        )
+    )
+
+
+def of_server(desk: Desk, user: str, server: str) -> Lease | None:
+    """Give the open lease of a server, an offer included."""
+    with desk.ledger.reading() as books:
+        return books.leases.of_server(user, server)
+
+
+def rules_now(desk: Desk) -> LimitRules:
+    """Give the quotas' rules that hold now."""
+    with desk.ledger.reading() as books:
+        return desk.quotas.rules(books, desk.clock())
+
+
+def report(desk: Desk, lease_id: str, *, busy: bool, problem: str) -> None:
+    """Note what a lease's server says of itself: whether a kernel works, and what is wrong with its GPUs."""
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        lease = books.leases.get(lease_id)
+        if lease is not None and lease.state is LeaseState.ACTIVE:
+            books.leases.update(replace(lease, busy_at=now if busy else lease.busy_at, problem=problem), lease)

@@ -1,0 +1,177 @@
+"""Quotas that admins set, beside those of the settings; read, written and explained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ..errors import QuotaInvalid
+from ..ledger import AuditEntry, Books
+from ..policy.limits import Origin
+from ..policy.limits import why as explain
+from ..policy.model import Person
+from ..policy.quota import QUOTA_DIMENSIONS, QuotaGrant, Subject
+from .desk import Desk
+from .offers import make_offers
+from .pools import load_pool, spent_by
+from .quota_values import parse_value, show_value
+
+
+def all_grants(desk: Desk) -> list[QuotaGrant]:
+    """List what admins have set, default first, then groups, then users."""
+    order = list(Subject)
+    with desk.ledger.reading() as books:
+        grants = books.quotas.all()
+    return sorted(grants, key=lambda grant: (order.index(grant.subject), grant.name, grant.dimension))
+
+
+def make_grant(
+    subject: str, name: str, dimension: str, value: object, until: datetime | None, by: str, why: str, now: datetime
+) -> QuotaGrant:
+    """Check and build a grant.
+
+    Raises
+    ------
+    QuotaInvalid
+        Names what is wrong: the subject, the dimension, the value or the time.
+    """
+    if subject not in list(Subject):
+        raise QuotaInvalid(f"A quota is set for {', '.join(Subject)}, not for {subject!r}.")
+    if (subject == Subject.DEFAULT) != (name == ""):
+        raise QuotaInvalid("The default has no name." if name else f"Which {subject}? Name it.")
+    if dimension not in QUOTA_DIMENSIONS:
+        raise QuotaInvalid(f"There is no dimension {dimension!r}; there are: {', '.join(QUOTA_DIMENSIONS)}.")
+    if until is not None and until <= now:
+        raise QuotaInvalid(f"It would end at {until:%Y-%m-%d %H:%M} UTC, which has passed.")
+    return QuotaGrant(Subject(subject), name, dimension, parse_value(dimension, value), until, by, why, now)
+
+
+def set_quota(desk: Desk, grant: QuotaGrant) -> QuotaGrant | None:
+    """Set one value; gives what it replaced. Who waits may be served by it at once."""
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        before = books.quotas.set(grant)
+        _audit(books, now, grant.by, "quota.set", before, grant, grant.why)
+        make_offers(desk, books, now)
+        return before
+
+
+def unset_quota(desk: Desk, subject: Subject, name: str, dimension: str, by: str, why: str) -> QuotaGrant | None:
+    """Take one value back, so that the settings' holds; None if none was set."""
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        before = books.quotas.unset(subject, name, dimension)
+        if before is not None:
+            _audit(books, now, by, "quota.unset", before, None, why)
+            make_offers(desk, books, now)
+        return before
+
+
+def replace_all(desk: Desk, grants: Sequence[QuotaGrant], by: str, why: str) -> tuple[int, int]:
+    """Replace all that is set, all or nothing; gives how many were added or changed, and how many removed."""
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        before = {_key(grant): grant for grant in books.quotas.all()}
+        after = {_key(grant): grant for grant in grants}
+        kept = {key: before[key] if _alike(before.get(key), grant) else grant for key, grant in after.items()}
+        books.quotas.replace_all(list(kept.values()))
+        changed = [key for key, grant in kept.items() if before.get(key) != grant]
+        removed = [key for key in before if key not in after]
+        for key in changed + removed:
+            _audit(books, now, by, "quota.import", before.get(key), kept.get(key), why)
+        make_offers(desk, books, now)
+        return len(changed), len(removed)
+
+
+def _key(grant: QuotaGrant) -> tuple[Subject, str, str]:
+    return grant.subject, grant.name, grant.dimension
+
+
+def _alike(one: QuotaGrant | None, other: QuotaGrant) -> bool:
+    return one is not None and (one.value, one.until) == (other.value, other.until)
+
+
+def _audit(
+    books: Books, now: datetime, by: str, action: str, before: QuotaGrant | None, after: QuotaGrant | None, why: str
+) -> None:
+    subject = next(" ".join(filter(None, _key(grant))) for grant in (before, after) if grant is not None)
+    entry = AuditEntry(
+        at=now, actor=by, action=action, subject=subject, before=_shown(before), after=_shown(after), why=why
+    )
+    books.audit.append(entry)
+
+
+def _shown(grant: QuotaGrant | None) -> dict[str, Any] | None:
+    if grant is None:
+        return None
+    until = grant.until.isoformat() if grant.until else None
+    return {"value": show_value(grant.dimension, grant.value), "until": until}
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One value of a person's quota.
+
+    Attributes
+    ----------
+    grant
+        The admin's grant it comes from; None where it is the settings'.
+    """
+
+    dimension: str
+    origin: Origin
+    grant: QuotaGrant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person's quota and what is left of it.
+
+    Attributes
+    ----------
+    used_ms, committed_ms
+        GPU time in the window, and what running leases may still use.
+    """
+
+    person: Person
+    quota: tuple[Explained, ...]
+    used_ms: int
+    committed_ms: int
+    gpus_held: int
+
+
+def account(desk: Desk, person: Person) -> Account:
+    """Explain a person's quota, each value with its origin, and what they have used of it."""
+    now = desk.clock()
+    with desk.ledger.reading() as books:
+        explained = explain(desk.quotas.rules(books, now), person)
+        grants = {_key(grant): grant for grant in books.quotas.all() if grant.until is None or grant.until > now}
+        pool = load_pool(books, desk.rules, now, [person.name])
+        spent = spent_by(books, pool, person.name, desk.rules, now)
+    quota = tuple(
+        Explained(dimension, origin, _grant_of(grants, dimension, origin)) for dimension, origin in explained.items()
+    )
+    return Account(person, quota, spent.used_ms, spent.committed_ms, spent.gpus_held)
+
+
+def _grant_of(grants: dict[tuple[Subject, str, str], QuotaGrant], dimension: str, origin: Origin) -> QuotaGrant | None:
+    kind, _, name = origin.source.partition(" ")
+    subject = Subject.GROUP if kind in {"group", "groups"} else Subject(kind)
+    # Of joined groups the first that an admin has spoken of.
+    names = name.split(", ") if subject is Subject.GROUP else [name]
+    return next((grants[key] for one in names if (key := (subject, one, dimension)) in grants), None)
+
+
+def grants_ended(desk: Desk) -> list[QuotaGrant]:
+    """Take out grants whose time has passed; the audit keeps them."""
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        ended = [grant for grant in books.quotas.all() if grant.until is not None and grant.until <= now]
+        for grant in ended:
+            books.quotas.unset(grant.subject, grant.name, grant.dimension)
+            _audit(books, now, "janitor", "quota.end", grant, None, f"set until {grant.until:%Y-%m-%d %H:%M} UTC")
+        return ended
+
+
+def with_author(grants: Sequence[QuotaGrant], by: str, why: str, now: datetime) -> list[QuotaGrant]:
+    return [replace(grant, by=by, why=grant.why or why, at=now) for grant in grants]

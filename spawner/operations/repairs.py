@@ -1,0 +1,111 @@
+"""Carrying out what `spawner.policy.reconcile` plans, as far as it is the ledger's."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from ..ledger import AuditEntry, Books
+from ..policy.leases import Lease, LeaseState
+from ..policy.reconcile import Activate, Adopt, Quarantine, Release, Repair, Seen, Withdraw
+from .desk import Desk
+from .leases import activate, close, release
+from .offers import withdraw
+
+JANITOR = "janitor"
+
+
+def open_leases(desk: Desk) -> list[Lease]:
+    with desk.ledger.reading() as books:
+        return books.leases.open()
+
+
+def quarantined_slots(desk: Desk) -> frozenset[str]:
+    with desk.ledger.reading() as books:
+        return frozenset(books.gpus.quarantined_slots())
+
+
+def apply(desk: Desk, repair: Repair) -> bool:
+    """Carry out one repair on the ledger; True if it changed anything.
+
+    Two that carry out the same do it once: each looks whether the lease still is what the plan was made for. Removals
+    of containers are the caller's.
+    """
+    now = desk.clock()
+    if isinstance(repair, Seen):
+        return _seen(desk, repair, now)
+    if isinstance(repair, Activate):
+        started = repair.container.started_at or repair.lease.granted_at
+        return _unchanged(desk, repair.lease) and bool(activate(desk, repair.lease.id, repair.container.id, started).id)
+    if isinstance(repair, Release):
+        if not _unchanged(desk, repair.lease):
+            return False
+        release(desk, repair.lease.id, repair.why)
+        close(desk, repair.lease.id, repair.ended_at, repair.why)
+        return True
+    if isinstance(repair, Withdraw):
+        return withdraw(desk, repair.lease.id)
+    if isinstance(repair, Adopt):
+        return _adopt(desk, repair, now)
+    if isinstance(repair, Quarantine):
+        return _quarantine(desk, repair, now)
+    return False
+
+
+def _unchanged(desk: Desk, lease: Lease) -> bool:
+    with desk.ledger.reading() as books:
+        found = books.leases.get(lease.id)
+    return found is not None and (found.state, found.changed_at) == (lease.state, lease.changed_at)
+
+
+def _seen(desk: Desk, repair: Seen, now: datetime) -> bool:
+    with desk.ledger.transaction() as books:
+        lease = books.leases.get(repair.lease.id)
+        if lease is None or lease.state is not LeaseState.ACTIVE:
+            return False
+        return books.leases.update(replace(lease, seen_at=now, container=repair.container.id), lease)
+
+
+def _adopt(desk: Desk, repair: Adopt, now: datetime) -> bool:
+    """Give a lease to a container that runs without one; nothing if its slots are held or unknown by now."""
+    container = repair.container
+    with desk.ledger.transaction() as books:
+        slots = {slot.id for slot in books.gpus.slots()}
+        held = {slot for lease in books.leases.open() for slot in lease.slots}
+        if not set(container.slots) <= slots or held & set(container.slots):
+            return False
+        if books.leases.of_server(container.user, container.server) is not None:
+            return False
+        old = books.leases.get(container.lease)
+        # What was booked already is not booked again.
+        started = max(filter(None, [container.started_at, old.closed_at if old else None]), default=now)
+        lease = Lease(
+            desk.new_id(),
+            container.user,
+            container.server,
+            old.profile if old else "",
+            LeaseState.ACTIVE,
+            container.slots,
+            granted_at=min(started, now),
+            ends_at=max(old.ends_at, now + desk.rules.shortest) if old else now + desk.rules.window,
+            changed_at=now,
+            groups=old.groups if old else frozenset(),
+            started_at=min(started, now),
+            seen_at=now,
+            container=container.id,
+        )
+        books.leases.insert(lease)
+        _note(books, now, "lease.adopt", f"lease {lease.id}", {"container": container.id, "user": container.user})
+        return True
+
+
+def _quarantine(desk: Desk, repair: Quarantine, now: datetime) -> bool:
+    with desk.ledger.transaction() as books:
+        for slot in repair.slots:
+            books.gpus.quarantine_slot(slot, repair.why, now)
+            _note(books, now, "slot.quarantine", f"slot {slot}", {"container": repair.container.id, "why": repair.why})
+    return True
+
+
+def _note(books: Books, now: datetime, action: str, subject: str, after: dict[str, str]) -> None:
+    books.audit.append(
+        AuditEntry(at=now, actor=JANITOR, action=action, subject=subject, before=None, after=after, why="reconcile")
+    )
