@@ -1,7 +1,6 @@
 """Reading the settings, and saying what is wrong with them."""
 
 import os
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydantic_settings import SettingsError
 
 from .errors import SettingsInvalid
 from .settings import Settings
+from .strict_yaml import StrictLoader
 
 PREFIX = "BERTH_"
 FILE_VARIABLE = "BERTH_CONFIG"
@@ -74,22 +74,9 @@ def _absolute(path: Path, base: Path) -> Path:
     return (base / path.expanduser()).resolve()
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML where a key that stands twice is an error: plain YAML takes the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value} stands there twice", key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506  a SafeLoader
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)  # noqa: S506  a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsInvalid(f"{path}: not YAML: {error}") from None
     if values is None:
