@@ -1,0 +1,8 @@
+"""The ledger: quotas, leases, queue, reservations and accounting in SQL. No rules of its own."""
+
+from .audit import AuditEntry
+from .gpus import InventoryChange, SlotQuarantine
+from .ledger import Books, Ledger
+from .loops import LoopRecord
+
+__all__ = ["AuditEntry", "Books", "InventoryChange", "Ledger", "LoopRecord", "SlotQuarantine"]

@@ -1,0 +1,155 @@
+"""Leases, and which slots they hold."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, bindparam, delete, insert, or_, select, update
+
+from ..policy.leases import Lease, LeaseState
+from . import tables
+from .memory import Mirror, Work
+from .records import Record
+
+_LEASE = Record(Lease, tables.leases, renamed={"user": "username"}, apart=["slots"])
+_leases, _slots = tables.leases, tables.lease_slots
+
+_IN_ORDER = _leases.c.granted_at, _leases.c.id, _slots.c.place
+
+
+_READ = select(*_LEASE.columns, _slots.c.slot).outerjoin_from(_leases, _slots)
+_OPEN = _READ.where(tables.OPEN_LEASE).order_by(*_IN_ORDER)
+_CHANGED = _READ.where(_leases.c.version > bindparam("number")).order_by(*_IN_ORDER)
+_BY_ID = _READ.where(_leases.c.id == bindparam("id")).order_by(*_IN_ORDER)
+_OF_SERVER = _READ.where(
+    tables.OPEN_LEASE, _leases.c.username == bindparam("user"), _leases.c.server == bindparam("server")
+).order_by(*_IN_ORDER)
+_OF_USER = _READ.where(tables.OPEN_LEASE, _leases.c.username == bindparam("user")).order_by(*_IN_ORDER)
+
+_INSERT, _INSERT_SLOT = insert(_leases), insert(_slots)
+_CHANGEABLE = [column for column in _LEASE.columns if column.name != "id"]
+_UPDATE = (
+    update(_leases)
+    .where(
+        _leases.c.id == bindparam("b_id"),
+        _leases.c.state == bindparam("was_state"),
+        _leases.c.changed_at == bindparam("was_changed_at"),
+    )
+    .values(
+        {column: bindparam(f"b_{column.name}") for column in _CHANGEABLE} | {_leases.c.version: bindparam("number")}
+    )
+)
+_SET_OPEN = update(_slots).where(_slots.c.lease == bindparam("b_lease")).values(open=bindparam("b_open"))
+
+
+class LeaseStore:
+    def __init__(self, work: Work, mirror: Mirror[Lease]) -> None:
+        self._work = work
+        self._mirror = mirror
+
+    def open(self) -> list[Lease]:
+        """List the leases that are not closed, in no order."""
+        return list(
+            self._mirror.read(
+                self._work.base, self._read_open, self._read_changed, committed=self._work.untouched(_leases)
+            ).values()
+        )
+
+    def get(self, lease_id: str) -> Lease | None:
+        return next(self._read(_BY_ID, id=lease_id), None)
+
+    def of_server(self, user: str, server: str) -> Lease | None:
+        """Give a server's open lease."""
+        return next(self._read(_OF_SERVER, user=user, server=server), None)
+
+    def of_user(self, user: str) -> list[Lease]:
+        """List a user's open leases, the oldest first."""
+        return list(self._read(_OF_USER, user=user))
+
+    def history(self, *, user: str | None = None, since: datetime | None = None, limit: int = 100) -> list[Lease]:
+        """List leases, closed ones too, the latest granted first.
+
+        Parameters
+        ----------
+        since
+            Leave out those closed before.
+        """
+        chosen = select(_leases.c.id).order_by(_leases.c.granted_at.desc(), _leases.c.id.desc()).limit(limit)
+        if user is not None:
+            chosen = chosen.where(_leases.c.username == user)
+        if since is not None:
+            chosen = chosen.where(or_(_leases.c.closed_at.is_(None), _leases.c.closed_at >= since))
+        query = _READ.where(_leases.c.id.in_(chosen)).order_by(
+            _leases.c.granted_at.desc(), _leases.c.id.desc(), _slots.c.place
+        )
+        return list(self._read(query))
+
+    def insert(self, lease: Lease) -> None:
+        """Write a new lease.
+
+        Raises
+        ------
+        LeaseLost
+            If an open lease holds one of its slots, or its server has one.
+        """
+        number = self._work.touch(_leases)
+        self._work.connection.execute(_INSERT, {**_LEASE.row(lease), "version": number})
+        self._insert_slots(lease)
+
+    def update(self, lease: Lease, was: Lease) -> bool:
+        """Write a lease anew, if state and time of change are still those of `was`.
+
+        Returns
+        -------
+        bool
+            Whether they were; if not, nothing is written.
+        """
+        number = self._work.touch(_leases)
+        values = {f"b_{name}": value for name, value in _LEASE.row(lease).items()}
+        values |= {"was_state": was.state, "was_changed_at": was.changed_at, "number": number}
+        connection = self._work.connection
+        if connection.execute(_UPDATE, values).rowcount == 0:
+            return False
+        if lease.slots != was.slots:
+            connection.execute(delete(_slots).where(_slots.c.lease == lease.id))
+            self._insert_slots(lease)
+        elif _is_open(lease) != _is_open(was):
+            connection.execute(_SET_OPEN, {"b_lease": lease.id, "b_open": _is_open(lease)})
+        return True
+
+    def _insert_slots(self, lease: Lease) -> None:
+        rows = [
+            {"lease": lease.id, "slot": slot, "place": place, "open": _is_open(lease)}
+            for place, slot in enumerate(lease.slots)
+        ]
+        if rows:
+            self._work.connection.execute(_INSERT_SLOT, rows)
+
+    def _read(self, query: Select[Any], **parameters: object) -> Iterator[Lease]:
+        return _gather(self._work.connection.execute(query, parameters))
+
+    def _read_open(self) -> Iterator[tuple[str, Lease]]:
+        return ((lease.id, lease) for lease in self._read(_OPEN))
+
+    def _read_changed(self, number: int) -> Iterator[tuple[str, Lease | None]]:
+        for lease in self._read(_CHANGED, number=number):
+            yield lease.id, lease if _is_open(lease) else None
+
+
+def _is_open(lease: Lease) -> bool:
+    return lease.state is not LeaseState.CLOSED
+
+
+def _gather(rows: Iterable[Row[Any]]) -> Iterator[Lease]:
+    """Make leases of rows with one slot each, those of a lease next to each other."""
+    first: Row[Any] | None = None
+    slots: list[str] = []
+    for row in rows:
+        if first is not None and first.id != row.id:
+            yield _LEASE.value(first, slots=tuple(slots))
+            first, slots = None, []
+        first = first or row
+        if row[-1] is not None:
+            slots.append(row[-1])
+    if first is not None:
+        yield _LEASE.value(first, slots=tuple(slots))

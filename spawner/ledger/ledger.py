@@ -1,0 +1,184 @@
+"""The ledger of a process: transactions on its database."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import TimeoutError as NoConnectionLeft
+
+from ..errors import LedgerOutdated, LedgerUnavailable
+from ..policy.leases import Lease, Ticket
+from . import schema, tables
+from .audit import AuditStore
+from .connect import WRITES, describe, make_engine, no_connection_left, parse
+from .faults import CURE
+from .gpus import GpuMemory, GpuStore
+from .leases import LeaseStore
+from .loops import LoopStore
+from .memory import Mirror, Work
+from .quotas import QuotaMemory, QuotaStore
+from .reservations import ReservationStore
+from .tickets import TicketStore
+from .usage import UsageStore
+
+_NUMBERS = (tables.pool.c.changes, tables.pool.c.inventory, tables.pool.c.quotas)
+_LOOK = select(*_NUMBERS)
+# Locks the row as SELECT ... FOR UPDATE does, and counts in the same step.
+_CLAIM = update(tables.pool).values(changes=tables.pool.c.changes + 1).returning(*_NUMBERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The stores of one transaction; of no use after its end."""
+
+    gpus: GpuStore
+    leases: LeaseStore
+    tickets: TicketStore
+    reservations: ReservationStore
+    usage: UsageStore
+    quotas: QuotaStore
+    audit: AuditStore
+    loops: LoopStore
+
+
+class Ledger:
+    """A database of quotas, leases, queue, reservations and accounting. One per process; thread-safe.
+
+    Parameters
+    ----------
+    url
+        ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST/DATABASE``. Nothing is opened yet.
+
+    Notes
+    -----
+    Every method may raise `spawner.errors.LedgerUnavailable`; then nothing was written, but for one case that no
+    database can exclude: a connection lost while PostgreSQL commits leaves open whether it did. The next transaction
+    tries afresh, so that all is well when the database is.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = parse(url)
+        self._place = describe(self._url)
+        self._leases: Mirror[Lease] = Mirror()
+        self._tickets: Mirror[Ticket] = Mirror()
+        self._gpus = GpuMemory()
+        self._quotas = QuotaMemory()
+        self._engine = make_engine(self._url, on_connect=self._forget)
+        self._writer = self._engine.execution_options(**{WRITES: True})
+        self._reader = self._engine
+        if self._engine.dialect.name == "postgresql":
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._mine = threading.local()
+
+    def __repr__(self) -> str:
+        return f"<Ledger {self._place}>"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Books]:
+        """Write, alone: takes the pool's lock, commits at the end, rolls back on any exception.
+
+        Raises
+        ------
+        LeaseLost
+            If something was to be held or booked twice: a slot, a server's lease or ticket, a lease's use.
+        LedgerOutdated
+            If the tables are not there.
+        """
+        with self._begun(writes=True) as books:
+            yield books
+
+    @contextmanager
+    def reading(self) -> Iterator[Books]:
+        """Read a consistent state, without a lock."""
+        with self._begun(writes=False) as books:
+            yield books
+
+    def upgrade(self) -> None:
+        """Create or upgrade the schema; two processes may do so at once.
+
+        Raises
+        ------
+        LedgerOutdated
+            If a newer version of Berth has made it.
+        """
+        schema.upgrade(self._url)
+        self._forget()
+
+    def require_schema(self) -> None:
+        """Check that the schema is this program's.
+
+        Raises
+        ------
+        LedgerOutdated
+            With both revisions and the command that helps.
+        """
+        schema.require(self._url)
+
+    def close(self) -> None:
+        """Close all connections; a later transaction opens new ones."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _begun(self, *, writes: bool) -> Iterator[Books]:
+        if getattr(self._mine, "busy", False):
+            raise RuntimeError("A transaction within a transaction would wait for itself.")
+        self._mine.busy = True
+        try:
+            with self._open(writes=writes) as work:
+                yield self._books(work)
+        finally:
+            self._mine.busy = False
+
+    @contextmanager
+    def _open(self, *, writes: bool) -> Iterator[Work]:
+        connection, work = self._start(writes=writes)
+        try:
+            yield work
+            connection.commit()
+        finally:
+            connection.close()  # rolls back what is not committed
+
+    def _start(self, *, writes: bool) -> tuple[Connection, Work]:
+        """Begin; a second time where a connection of the pool turns out to be dead."""
+        engine = self._writer if writes else self._reader
+        for last in (False, True):
+            try:
+                connection = engine.connect()
+            except NoConnectionLeft:
+                raise no_connection_left(self._place) from None
+            try:
+                return connection, self._look(connection, writes=writes)
+            except LedgerUnavailable:
+                dead = connection.invalidated
+                connection.close()
+                if last or not dead:
+                    raise
+            except BaseException:
+                connection.close()
+                raise
+        raise AssertionError
+
+    def _look(self, connection: Connection, *, writes: bool) -> Work:
+        numbers = connection.execute(_CLAIM if writes else _LOOK).one_or_none()
+        if numbers is None:
+            raise LedgerOutdated(f"The ledger {self._place} is empty; run `{CURE}`.")
+        changes, inventory, quotas = numbers
+        return Work(connection, changes, inventory, quotas, writes)
+
+    def _books(self, work: Work) -> Books:
+        return Books(
+            GpuStore(work, self._gpus),
+            LeaseStore(work, self._leases),
+            TicketStore(work, self._tickets),
+            ReservationStore(work),
+            UsageStore(work),
+            QuotaStore(work, self._quotas),
+            AuditStore(work),
+            LoopStore(work),
+        )
+
+    def _forget(self) -> None:
+        for memory in (self._leases, self._tickets, self._gpus, self._quotas):
+            memory.forget()

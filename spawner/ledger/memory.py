@@ -1,0 +1,122 @@
+"""What a process keeps of the ledger between transactions, so that a claim reads little.
+
+The one row of `pool` counts all writing transactions. A row of `leases` or `tickets` carries the number of the one
+that changed it last, and `pool` the numbers of those that changed the inventory and the quotas. Writers hold the pool
+row until they commit, so numbers are committed in their order: whoever knows the state at one number needs only the
+rows with a higher one. What a transaction has written itself is never kept: it may be rolled back.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from sqlalchemy import Connection, Table
+
+T = TypeVar("T")
+
+
+class Kept(Generic[T]):
+    """A value that holds as long as a number of the pool row stays."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[int, T] | None = None
+
+    def get(self, number: int, read: Callable[[], T], *, committed: bool) -> T:
+        kept = self._kept
+        if kept is not None and kept[0] == number:
+            return kept[1]
+        value = read()
+        if committed:
+            self._kept = number, value
+        return value
+
+    def forget(self) -> None:
+        self._kept = None
+
+
+class Mirror(Generic[T]):
+    """The live rows of a table, by id."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[int, dict[str, T]] | None = None
+
+    def read(
+        self,
+        number: int,
+        live: Callable[[], Iterable[tuple[str, T]]],
+        changed_since: Callable[[int], Iterable[tuple[str, T | None]]],
+        *,
+        committed: bool,
+    ) -> dict[str, T]:
+        """Bring the rows up to date.
+
+        Parameters
+        ----------
+        number
+            Of the last committed transaction that the caller sees.
+        live
+            Reads all rows.
+        changed_since
+            Reads those changed after a number; None for one that is live no more.
+        committed
+            Whether what is read is: the caller's transaction has not written to this table.
+        """
+        kept = self._kept
+        if kept is None or kept[0] > number:  # a newer state than the caller's snapshot is of no use to it
+            rows = dict(live())
+        elif kept[0] == number and committed:
+            return kept[1]
+        else:
+            rows = dict(kept[1])
+            for key, value in changed_since(kept[0]):
+                if value is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = value
+        if committed:
+            self._kept = number, rows
+        return rows
+
+    def forget(self) -> None:
+        self._kept = None
+
+
+@dataclass(eq=False)
+class Work:
+    """One transaction: its connection, and what the pool row said when it began.
+
+    Attributes
+    ----------
+    number
+        This transaction's own, or the last committed one's where it only reads.
+    inventory, quotas
+        Numbers of the transactions that changed these last.
+    """
+
+    connection: Connection
+    number: int
+    inventory: int
+    quotas: int
+    writes: bool
+    _touched: set[Table] = field(default_factory=set)
+
+    @property
+    def base(self) -> int:
+        """Number of the last committed transaction that this one sees."""
+        return self.number - 1 if self.writes else self.number
+
+    def touch(self, table: Table) -> int:
+        """Note that a table is written to; gives the number for the row.
+
+        Raises
+        ------
+        RuntimeError
+            In a transaction that only reads.
+        """
+        if not self.writes:
+            raise RuntimeError(f"{table.name} cannot be written while reading; use Ledger.transaction().")
+        self._touched.add(table)
+        return self.number
+
+    def untouched(self, table: Table) -> bool:
+        return table not in self._touched

@@ -1,0 +1,241 @@
+"""The ledger's tables. docs/reference/ledger.md describes them; the migrations make them."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    text,
+)
+
+from ..policy.gpus import GpuState, Isolation, SlotKind
+from ..policy.leases import AtEnd, LeaseState, TicketState
+from ..policy.quota import Subject
+from .types import Choice, Ids, Json, Kinds, Names, QuotaValue, UtcMs, Words
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+# As in the partial indexes below: a database uses one only for a query that has these very words.
+OPEN_LEASE = text("state <> 'closed'")
+LIVE_TICKET = text("state IN ('waiting', 'offered')")
+OPEN_SLOT = text("open")
+
+pool = Table(
+    "pool",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("changes", BigInteger, nullable=False),
+    Column("inventory", BigInteger, nullable=False),
+    Column("quotas", BigInteger, nullable=False),
+)
+
+gpus = Table(
+    "gpus",
+    metadata,
+    Column("uuid", Words, primary_key=True),
+    Column("node", Words, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("model", Words, nullable=False),
+    Column("memory", BigInteger, nullable=False),
+    Column("island", Words, nullable=False),
+    Column("compute_capability", Words, nullable=False),
+    Column("driver", Words, nullable=False),
+    Column("simulated", Boolean, nullable=False),
+    Column("healthy", Boolean, nullable=False),
+    Column("problem", Words, nullable=False),
+    Column("present", Boolean, nullable=False),
+    Column("state", Choice(GpuState), nullable=False),
+    Column("state_since", UtcMs),
+    Column("state_by", Words, nullable=False),
+    Column("state_why", Words, nullable=False),
+)
+
+slots = Table(
+    "slots",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("gpu", Words, ForeignKey("gpus.uuid"), nullable=False, index=True),
+    Column("place", Integer, nullable=False),
+    Column("node", Words, nullable=False),
+    Column("kind", Choice(SlotKind), nullable=False),
+    Column("model", Words, nullable=False),
+    Column("memory", BigInteger, nullable=False),
+    Column("isolation", Choice(Isolation), nullable=False),
+    Column("device", Words, nullable=False),
+    Column("island", Words, nullable=False),
+    Column("simulated", Boolean, nullable=False),
+    Column("present", Boolean, nullable=False),
+    Column("quarantined_at", UtcMs),
+    Column("quarantined_why", Words, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("version", BigInteger, nullable=False, index=True),
+    Column("username", Words, nullable=False),
+    Column("server", Words, nullable=False),
+    Column("profile", Words, nullable=False),
+    Column("state", Choice(LeaseState), nullable=False),
+    Column("granted_at", UtcMs, nullable=False, index=True),
+    Column("ends_at", UtcMs, nullable=False),
+    Column("changed_at", UtcMs, nullable=False),
+    Column("groups", Names, nullable=False),
+    Column("course", Words, nullable=False),
+    Column("at_end", Choice(AtEnd), nullable=False),
+    Column("started_at", UtcMs),
+    Column("closed_at", UtcMs),
+    Column("offered_until", UtcMs),
+    Column("seen_at", UtcMs),
+    Column("container", Words, nullable=False),
+    Column("ticket", Words, nullable=False),
+    Column("busy_at", UtcMs),
+    Column("idle_since", UtcMs),
+    Column("problem", Words, nullable=False, server_default=""),
+    Column("warned", Integer),
+    Column("ending", Words, nullable=False),
+    Index(
+        "one_open_lease_per_server",
+        "username",
+        "server",
+        unique=True,
+        sqlite_where=OPEN_LEASE,
+        postgresql_where=OPEN_LEASE,
+    ),
+    Index("leases_username_granted_at", "username", "granted_at"),
+)
+
+lease_slots = Table(
+    "lease_slots",
+    metadata,
+    Column("lease", Words, ForeignKey("leases.id"), primary_key=True),
+    Column("slot", Words, primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Index("one_open_lease_per_slot", "slot", unique=True, sqlite_where=OPEN_SLOT, postgresql_where=OPEN_SLOT),
+)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("version", BigInteger, nullable=False, index=True),
+    Column("username", Words, nullable=False),
+    Column("server", Words, nullable=False),
+    Column("profile", Words, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("hours", Double),
+    Column("models", Names, nullable=False),
+    Column("kinds", Kinds(SlotKind), nullable=False),
+    Column("memory", BigInteger, nullable=False),
+    Column("course", Words, nullable=False),
+    Column("groups", Names, nullable=False),
+    Column("at_end", Choice(AtEnd), nullable=False),
+    Column("options", Words, nullable=False),
+    Column("state", Choice(TicketState), nullable=False),
+    Column("arrived_at", UtcMs, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("moved_up", Integer, nullable=False),
+    Column("starts_itself", Boolean, nullable=False),
+    Column("lease", Words, nullable=False),
+    Index(
+        "one_live_ticket_per_server",
+        "username",
+        "server",
+        unique=True,
+        sqlite_where=LIVE_TICKET,
+        postgresql_where=LIVE_TICKET,
+    ),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("course", Words, nullable=False),
+    Column("slots", Ids, nullable=False),
+    Column("starts_at", UtcMs, nullable=False),
+    Column("ends_at", UtcMs, nullable=False, index=True),
+    Column("cancelled", Boolean, nullable=False),
+)
+
+# No reference to `leases`: what was used stays on record when old leases are one day removed.
+usage = Table(
+    "usage",
+    metadata,
+    Column("lease", Words, primary_key=True),
+    Column("slot", Words, primary_key=True),
+    Column("username", Words, nullable=False),
+    Column("groups", Names, nullable=False),
+    Column("course", Words, nullable=False),
+    Column("model", Words, nullable=False),
+    Column("started_at", UtcMs, nullable=False),
+    Column("ended_at", UtcMs, nullable=False, index=True),
+    Column("gpu_ms", BigInteger, nullable=False),
+    Index("usage_username_ended_at", "username", "ended_at"),
+)
+
+shares = Table(
+    "shares",
+    metadata,
+    Column("username", Words, primary_key=True),
+    Column("decayed_ms", Double, nullable=False),
+    Column("as_of", UtcMs, nullable=False),
+    Column("half_life_ms", BigInteger, nullable=False),
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("subject", Choice(Subject), primary_key=True),
+    Column("name", Words, primary_key=True),
+    Column("dimension", Words, primary_key=True),
+    Column("value", QuotaValue, nullable=False),
+    Column("until", UtcMs),
+    Column("by", Words, nullable=False),
+    Column("why", Words, nullable=False),
+    Column("at", UtcMs),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    # SQLite numbers rows by itself for this very type only.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", UtcMs, nullable=False),
+    Column("actor", Words, nullable=False),
+    Column("action", Words, nullable=False),
+    Column("subject", Words, nullable=False, index=True),
+    Column("before", Json),
+    Column("after", Json),
+    Column("why", Words, nullable=False),
+)
+
+loops = Table(
+    "loops",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("owner", Words, nullable=False),
+    Column("started_at", UtcMs, nullable=False),
+    Column("beat_at", UtcMs),
+    Column("expires_at", UtcMs, nullable=False),
+    Column("ttl_ms", BigInteger, nullable=False),
+    Column("succeeded_at", UtcMs),
+    Column("failed_at", UtcMs),
+    Column("result", Words, nullable=False),
+    Column("error", Words, nullable=False),
+)
