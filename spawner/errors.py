@@ -9,6 +9,8 @@
       EngineUnavailable
       FirewallUnavailable
       GpuProbeFailed
+      GpuRefused
+      GpuRuntimeMissing
       HubNotReady
       ImageBuildFailed
       ImageUnavailable
@@ -77,6 +79,18 @@ class GpuProbeFailed(BerthError):
     """The GPUs of this host cannot be read, or what simulates them is described wrongly."""
 
     code = "gpu_probe_failed"
+
+
+class GpuRefused(BerthError):
+    """The host's driver did not give a container a GPU that the ledger says is there."""
+
+    code = "gpu_refused"
+
+
+class GpuRuntimeMissing(BerthError):
+    """The Docker Engine has no way, or not the one asked for, to give GPUs to containers."""
+
+    code = "gpu_runtime_missing"
 
 
 class HubNotReady(BerthError):

@@ -10,10 +10,13 @@ from docker.errors import APIError, NotFound
 
 from ..errors import LimitRefused
 from ..policy.model import Limits
+from .devices import NO_GPUS, GpuAccess, refusal_of_gpus, with_gpus
 from .view import HUB_LABEL, ContainerState, state_from_inspect
 
 USER_LABEL = "berth.user"
 SERVER_LABEL = "berth.server"
+LEASE_LABEL = "berth.lease"
+SLOTS_LABEL = "berth.slots"
 HOME = "/home/jovyan"
 SHARED = "/srv/shared"
 _CPU_PERIOD = 100_000  # microseconds; the kernel's default
@@ -39,7 +42,11 @@ class ContainerSpec:
     command
         Empty for the image's own.
     host_config
-        Further keys of the engine's HostConfig; they go before ours.
+        Further keys of the engine's HostConfig; they go before ours, but give no GPUs.
+    lease, slots
+        Id of the lease and its slots' ids, for the labels; empty without GPUs.
+    gpu_access
+        What gives the container these slots' GPUs, from `spawner.engine.devices`.
     """
 
     name: str
@@ -55,6 +62,9 @@ class ContainerSpec:
     command: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     host_config: Mapping[str, Any] = field(default_factory=dict)
+    lease: str = ""
+    slots: tuple[str, ...] = ()
+    gpu_access: GpuAccess = NO_GPUS
 
 
 def create_request(spec: ContainerSpec) -> dict[str, Any]:
@@ -65,10 +75,12 @@ def create_request(spec: ContainerSpec) -> dict[str, Any]:
     so that the time of its end can still be read.
     """
     limits, owner = spec.limits, {HUB_LABEL: spec.hub_id, USER_LABEL: spec.user}
+    environment = {**spec.environment, **spec.gpu_access.environment}
+    held = {LEASE_LABEL: spec.lease, SLOTS_LABEL: ",".join(spec.slots)} if spec.lease else {}
     body: dict[str, Any] = {
         "Image": spec.image,
-        "Env": [f"{name}={value}" for name, value in spec.environment.items()],
-        "Labels": {**owner, SERVER_LABEL: spec.server},
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "Labels": {**owner, SERVER_LABEL: spec.server, **held},
         "ExposedPorts": {f"{spec.port}/tcp": {}},
         "HostConfig": {
             "NetworkMode": spec.network,
@@ -84,7 +96,7 @@ def create_request(spec: ContainerSpec) -> dict[str, Any]:
             "Privileged": False,
             "Mounts": [_home(spec, owner), *(_mount(mount) for mount in spec.mounts)],
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
-            **spec.host_config,
+            **with_gpus(spec.host_config, spec.gpu_access),
         },
     }
     if spec.command:
@@ -116,12 +128,15 @@ def create(client: docker.APIClient, spec: ContainerSpec) -> str:
     ------
     docker.errors.ImageNotFound
         If the image is not on the engine.
+    GpuRuntimeMissing
+        If the engine lost its way to give GPUs to containers.
     """
     body = create_request(spec)
     try:
         answer = client.create_container_from_config(body, spec.name)
     except APIError as error:
         if error.response is None or error.response.status_code != 409:
+            _translate(error)
             raise
         remove(client, spec.name)
         answer = client.create_container_from_config(body, spec.name)
@@ -135,6 +150,8 @@ def start(client: docker.APIClient, container: str) -> None:
     ------
     LimitRefused
         If the kernel refuses a limit, which is a matter of the settings and not of the engine's health.
+    GpuRefused, GpuRuntimeMissing
+        If the container cannot have its GPUs.
     """
     try:
         client.start(container)
@@ -144,7 +161,14 @@ def start(client: docker.APIClient, container: str) -> None:
                 "The engine may not open as many files as the limit open_files says. Lower it in the settings "
                 "(limits, or the profile's), or start the engine with a higher limit (LimitNOFILE)."
             ) from error
+        _translate(error)
         raise
+
+
+def _translate(error: APIError) -> None:
+    refusal = refusal_of_gpus(error)
+    if refusal is not None:
+        raise refusal from error
 
 
 def inspect(client: docker.APIClient, container: str) -> dict[str, Any] | None:

@@ -35,7 +35,7 @@ def test_the_request_to_the_engine() -> None:
     assert create_request(SPEC) == {
         "Image": "berth/tensorflow:2.9.3-cpu",
         "Cmd": ["start", "--debug"],
-        "Env": ["JUPYTERHUB_USER=ann", "NVIDIA_VISIBLE_DEVICES=void"],
+        "Env": ["JUPYTERHUB_USER=ann", "NVIDIA_VISIBLE_DEVICES=void", "CUDA_VISIBLE_DEVICES=-1"],
         "Labels": {"berth.hub": "0a1b2c3d", "berth.user": "ann", "berth.server": "lab"},
         "ExposedPorts": {"8888/tcp": {}},
         "HostConfig": {
