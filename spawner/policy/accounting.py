@@ -57,12 +57,18 @@ def spent(past: Iterable[Interval], open_leases: Iterable[Lease], now: datetime,
         The user's leases that hold slots.
     """
     leases = [lease for lease in open_leases if lease.state is not LeaseState.CLOSED]
-    kept = tuple(interval for interval in past if interval[1] > now - window)
+    kept = [interval for interval in past if interval[1] > now - window]
     used = used_ms([*kept, *(running_interval(lease, now) for lease in leases)], now, window)
-    committed = sum(
-        length_ms(now, lease.ends_at) * len(lease.slots) for lease in leases if lease.state is not LeaseState.RELEASING
-    )
-    return Spent(used, committed, sum(len(lease.slots) for lease in leases), kept)
+    going_on = [lease for lease in leases if lease.state is not LeaseState.RELEASING]
+    committed = sum(length_ms(now, lease.ends_at) * len(lease.slots) for lease in going_on)
+    kept += [_whole_interval(lease, now) for lease in leases]
+    return Spent(used, committed, sum(len(lease.slots) for lease in leases), tuple(kept))
+
+
+def _whole_interval(lease: Lease, now: datetime) -> Interval:
+    """Give what an open lease uses if it runs to its end."""
+    start, end, slots = running_interval(lease, now)
+    return start, end if lease.state is LeaseState.RELEASING else max(end, lease.ends_at), slots
 
 
 def hours_to_ms(hours: float) -> int | None:
@@ -71,25 +77,30 @@ def hours_to_ms(hours: float) -> int | None:
 
 
 def free_again_at(
-    past: Iterable[Interval], need_ms: int, budget_ms: int, now: datetime, window: timedelta
+    intervals: Iterable[Interval], need_ms: int, budget_ms: int, now: datetime, window: timedelta
 ) -> datetime | None:
-    """Tell when enough of the past has left the window for `need_ms` to fit into the budget.
+    """Tell when so much has left the window that `need_ms` fits into the budget.
+
+    Parameters
+    ----------
+    intervals
+        What was used, and what running leases will use: as long as it has not left the window it counts.
 
     Returns
     -------
     datetime or None
-        Exact to the millisecond; None if it never fits.
+        The first moment, to the millisecond; None if it never fits.
     """
     if need_ms > budget_ms:
         return None
-    kept = [(start, end, slots) for start, end, slots in past if end > now - window]
+    kept = [interval for interval in intervals if interval[1] > now - window]
 
     def fits(at: datetime) -> bool:
-        return used_ms(kept, at, window) + need_ms <= budget_ms
+        return sum(length_ms(max(start, at - window), end) * slots for start, end, slots in kept) <= budget_ms - need_ms
 
     if fits(now):
         return now
-    # Use only leaves the window after `now`, so that a search by halves finds the first moment.
+    # Nothing comes in, so that a search by halves finds the first moment.
     low, high = to_ms(now), to_ms(max(end for _, end, _ in kept) + window) + 1
     while high - low > 1:
         middle = (low + high) // 2

@@ -2,15 +2,16 @@
 
 from datetime import datetime, timedelta
 
-from .accounting import hours_to_ms
+from .accounting import hours_to_ms, length_ms
 from .leases import Lease, LeaseRules, LeaseState, Spent
-from .leasing import describe
+from .leasing import describe, lease_length
 from .model import Deny
 from .pool import Pool, class_of
 from .queue import TermsOf
 from .quota import Quota
 
 _MS = timedelta(milliseconds=1)
+_MINUTE = timedelta(minutes=1)
 
 
 def extend(
@@ -36,8 +37,11 @@ def extend(
     Returns
     -------
     datetime or Deny
-        ``Deny`` codes: ``lease_over``, ``others_wait``, ``over_limit``, ``over_budget``, ``reserved``.
+        ``Deny`` codes: ``invalid_option`` (not above 0), ``lease_over``, ``others_wait``, ``over_limit``,
+        ``over_budget``, ``reserved``.
     """
+    if hours is not None and not hours > 0:
+        return Deny("invalid_option", f"By how much should it last longer? {hours:g} hours are no time.")
     if lease.state not in {LeaseState.PENDING, LeaseState.ACTIVE} or lease.ends_at <= now:
         return Deny("lease_over", "This lease is over already; ask for a new one.")
     classes = {class_of(pool.slots[slot]) for slot in lease.slots if slot in pool.slots}
@@ -45,19 +49,20 @@ def extend(
         their = terms_of(ticket)
         if their is not None and not classes.isdisjoint(their.classes):
             return Deny("others_wait", "Somebody waits for such a GPU, so leases are not extended now.")
-    longest = now + timedelta(hours=quota.lease_hours)
-    wanted = longest if hours is None else lease.ends_at + timedelta(hours=hours)
+    longest = now + lease_length(quota.lease_hours)
+    wanted = longest if hours is None else lease.ends_at + lease_length(hours)
     if hours is not None and wanted > longest:
         return Deny(
             "over_limit",
-            f"With {hours:g} more hours it would last {describe(wanted - now)} from now; your longest lease is "
-            f"{quota.lease_hours:g} hours.",
+            f"It would last {describe(wanted - now)} from now; you may have GPUs for {describe(longest - now)} at a "
+            "time. Ask for less.",
         )
     bounds = [(wanted, "")]
     budget = hours_to_ms(quota.gpu_hours)
     if budget is not None:
-        left = max(0, budget - spent.used_ms - spent.committed_ms)
-        bounds.append((lease.ends_at + left // len(lease.slots) * _MS, "over_budget"))
+        affordable = max(0, budget - spent.used_ms - spent.committed_ms) // len(lease.slots)
+        if affordable < length_ms(lease.ends_at, wanted):
+            bounds.append((lease.ends_at + affordable * _MS, "over_budget"))
     for slot in lease.slots:
         following = [start for start, finish in pool.reserved(slot, lease.course) if finish > lease.ends_at]
         if following:
@@ -69,9 +74,13 @@ def extend(
 
 
 def _refused(cause: str, end: datetime, lease: Lease, now: datetime) -> Deny:
-    most = describe(max(end - lease.ends_at, timedelta(0)))
+    more = max(end - lease.ends_at, timedelta(0))
+    most = f"{describe(more)} more" if more >= _MINUTE else "no more time"
     if cause == "over_budget":
-        return Deny("over_budget", f"Your GPU budget leaves {most} more for this server. Ask an admin for more.")
+        return Deny("over_budget", f"Your GPU budget leaves {most} for this server. Ask an admin for more.")
     if cause == "reserved":
-        return Deny("reserved", f"These GPUs are reserved afterwards; {most} more are possible.")
-    return Deny("over_limit", f"It ends in {describe(lease.ends_at - now)} already, which is your longest lease.")
+        return Deny("reserved", f"These GPUs are reserved afterwards, which leaves {most} for this server.")
+    return Deny(
+        "over_limit",
+        f"It lasts {describe(lease.ends_at - now)} from now already, the longest that you may have GPUs at a time.",
+    )

@@ -270,7 +270,8 @@ class Spent:
     gpus_held
         Slots that the user holds.
     past
-        The booked intervals within the window, start, end and slots, to tell when something is free again.
+        The intervals within the window, start, end and slots, of running leases up to their ends, to tell when
+        something is free again.
     """
 
     used_ms: int = 0

@@ -1,5 +1,6 @@
 """Whether a request for GPUs is granted, has to wait, or is refused."""
 
+import math
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
@@ -12,6 +13,8 @@ from .queue import Terms, TermsOf, ahead_of, in_order, walk
 from .quota import ALL, Quota
 
 _HOUR_MS = 3_600_000
+_DAY = timedelta(days=1)
+_TEN_YEARS = 10 * 365 * 24.0
 
 
 def terms(
@@ -28,19 +31,15 @@ def terms(
     classes = pool.classes(request, quota.models)
     if not any(_fits_a_node(pool, slot_class, request.count) for slot_class in classes):
         return _nothing_fits(pool, request, quota)
-    if request.count > quota.gpus:
-        return Deny("over_limit", f"{_gpus(request.count)} asked for; your quota is {quota.gpus} at once.")
     if spent.gpus_held + request.count > quota.gpus:
-        return Deny(
-            "over_limit",
-            f"You hold {_gpus(spent.gpus_held)} already, and your quota is {quota.gpus} at once. "
-            "Stop a server that has GPUs, or choose a profile without.",
-        )
+        return Deny("over_limit", _too_many(request.count, quota.gpus, spent.gpus_held))
     if request.hours is not None and request.hours > quota.lease_hours:
         return Deny(
-            "over_limit", f"{request.hours:g} hours asked for; your longest lease is {quota.lease_hours:g} hours."
+            "over_limit",
+            f"{_hours(request.hours)} asked for; you may have GPUs for {_hours(quota.lease_hours)} at a time. "
+            "Ask for less: a lease can be extended while nobody waits.",
         )
-    return _within_budget(request, quota, spent, rules, now, tuple(classes))
+    return _within_budget(request, quota, spent, rules, now, classes)
 
 
 def _within_budget(
@@ -51,49 +50,85 @@ def _within_budget(
     now: datetime,
     classes: tuple[SlotClass, ...],
 ) -> Terms | Deny:
-    wanted = timedelta(hours=quota.lease_hours if request.hours is None else request.hours)
+    wanted = lease_length(quota.lease_hours if request.hours is None else request.hours)
     budget = hours_to_ms(quota.gpu_hours)
     if budget is None:
         return Terms(classes, wanted)
     left = max(0, budget - spent.used_ms - spent.committed_ms)
-    affordable = timedelta(milliseconds=left // request.count)
-    if affordable >= wanted:
+    affordable = left // request.count
+    if affordable >= _ms_up(wanted):
         return Terms(classes, wanted)
-    if request.hours is None and affordable >= rules.shortest:
-        note = f"Shortened to {describe(affordable)}: that is what your GPU budget leaves."
-        return Terms(classes, affordable, note)
-    needed = (rules.shortest if request.hours is None else wanted) // timedelta(milliseconds=1) * request.count
-    # What is committed counts as used: it will be, unless a server is stopped.
-    again = free_again_at(spent.past, needed + spent.committed_ms, budget, now, rules.window)
-    when = f"From {again:%Y-%m-%d %H:%M} UTC on there is enough" if again else "Ask for less"
+    if request.hours is None and affordable >= _ms_up(rules.shortest):
+        length = timedelta(milliseconds=affordable)
+        return Terms(classes, length, f"Shortened to {describe(length)}: that is what your GPU budget leaves.")
+    needed = _ms_up(rules.shortest if request.hours is None else wanted) * request.count
+    again = free_again_at(spent.past, needed, budget, now, rules.window)
+    # To the next full minute, or it would not be true yet at the time that is shown.
+    when = (
+        f"There is enough from {again + timedelta(seconds=59):%Y-%m-%d %H:%M} UTC on."
+        if again
+        else "That is more than you ever have: ask for less, or ask an admin."
+    )
     return Deny(
         "over_budget",
-        f"{needed / _HOUR_MS:.3g} GPU-hours are needed, and {left / _HOUR_MS:.3g} of your {quota.gpu_hours:g} per "
-        f"{rules.window.days} days are left. {when}, or ask an admin.",
+        f"{'At least ' if request.hours is None else ''}{_amount(needed, math.ceil)} GPU-hours are needed, and "
+        f"{_amount(left, math.floor)} of your {quota.gpu_hours:g} per {_period(rules.window)} are left. {when}",
+    )
+
+
+def lease_length(hours: float) -> timedelta:
+    """Give hours as a length of time; what a calendar does not hold is cut down to ten years."""
+    return timedelta(hours=min(hours, _TEN_YEARS))
+
+
+def _ms_up(length: timedelta) -> int:
+    return -(-length // timedelta(milliseconds=1))
+
+
+def _amount(gpu_ms: int, rounded: Callable[[float], int]) -> str:
+    return f"{rounded(gpu_ms / (_HOUR_MS / 100)) / 100:g}"
+
+
+def _period(window: timedelta) -> str:
+    return f"{window.days} day{'' if window.days == 1 else 's'}" if not window % _DAY else describe(window)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:g} hour{'' if hours == 1 else 's'}"
+
+
+def _too_many(count: int, most: int, held: int) -> str:
+    if most == 0:
+        return "Your quota has no GPUs. Choose a profile without GPUs, or ask an admin."
+    if count > most:
+        return f"{_gpus(count)} asked for; your quota is {most} at once. Ask for fewer, or ask an admin."
+    return (
+        f"You hold {_gpus(held)} already, and your quota is {most} at once. "
+        "Stop a server that has GPUs, or choose a profile without."
     )
 
 
 def _fits_a_node(pool: Pool, slot_class: SlotClass, count: int) -> bool:
-    for ids in pool.members(slot_class).values():
-        gpus = set()
-        for slot_id in ids:
-            gpus.add(pool.slots[slot_id].gpu)
-            if len(gpus) >= count:
-                return True
-    return False
+    return pool.widest(slot_class, usable=False) >= count
 
 
 def _nothing_fits(pool: Pool, request: GpuRequest, quota: Quota) -> Deny:
     for_others = pool.classes(request, ALL)
-    if any(_fits_a_node(pool, slot_class, request.count) for slot_class in for_others):
-        models = ", ".join(sorted({slot_class.model for slot_class in for_others}))
+    fitting = {slot_class.model for slot_class in for_others if _fits_a_node(pool, slot_class, request.count)}
+    if fitting:
         allowed = ", ".join(sorted(quota.models)) or "none"
-        return Deny("model_not_allowed", f"This needs a GPU of model {models}; your quota allows {allowed}.")
-    what = f" of model {', '.join(sorted(request.models))}" if request.models else ""
+        what = _gpus(request.count) if request.count > 1 else "a GPU"
+        return Deny(
+            "model_not_allowed",
+            f"This needs {what} of model {' or '.join(sorted(fitting))}; your quota allows {allowed}. "
+            "Choose another profile, or ask an admin.",
+        )
+    what = f" of model {' or '.join(sorted(request.models))}" if request.models else ""
+    where = " on one host" if request.count > 1 else ""
     return Deny(
         "no_gpus",
-        f"{_gpus(request.count)}{what} on one host asked for, and this hub has none such to hand out. "
-        "Ask for fewer, choose a profile without GPUs, or ask an admin.",
+        f"{_gpus(request.count)}{what}{where} asked for, and this hub has none such to hand out. "
+        f"{'Ask for fewer, choose' if request.count > 1 else 'Choose'} a profile without GPUs, or ask an admin.",
     )
 
 

@@ -1,10 +1,11 @@
 """The ledger's intent against what the engine says exists: a plan of repairs, as data.
 
-A second look after the repairs plans nothing. What changed since the look at the engine began is let alone until the
-next one, and a container that the engine did not speak of is gone only if the whole list arrived.
+A second look after the repairs finds nothing to repair; it only tells that servers run (`Seen`). What changed since
+the look at the engine began is let alone until the next one, and a container that the engine did not speak of is gone
+only if the whole list arrived.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -114,7 +115,8 @@ def reconcile(
     Parameters
     ----------
     leases
-        All that are not closed.
+        All that are not closed, read after the look at the engine; and those that were closed since it began, so that
+        a container that was seen just before its end is not taken for one without a lease.
     observed
         Every container of this hub that exists, running or not.
     looked_at
@@ -129,7 +131,9 @@ def reconcile(
     """
     by_lease: dict[str, list[ObservedContainer]] = {}
     strays: list[ObservedContainer] = []
-    known = {lease.id: lease for lease in leases}
+    known = {
+        lease.id: lease for lease in leases if lease.state is not LeaseState.CLOSED or lease.changed_at >= looked_at
+    }
     # A container that was adopted bears the label of its former lease.
     adopted = {lease.container: lease.id for lease in known.values() if lease.container}
     for container in observed:
@@ -140,14 +144,17 @@ def reconcile(
             strays.append(container)
         else:
             by_lease.setdefault(owner, []).append(container)
-    removals: list[Repair] = []
-    rest: list[Repair] = []
+    repairs: list[Repair] = []
+    held: dict[str, Lease] = {}
     for lease in known.values():
-        for repair in _of_lease(lease, by_lease.get(lease.id, []), grace, looked_at, now):
-            (removals if isinstance(repair, Remove) else rest).append(repair)
-    for repair in _of_strays(strays, known, quarantined, grace, now):
-        (removals if isinstance(repair, Remove) else rest).append(repair)
-    return removals + rest
+        found = _of_lease(lease, by_lease.get(lease.id, []), grace, looked_at, now)
+        repairs += found
+        if not any(isinstance(repair, Release | Withdraw) for repair in found):
+            held |= dict.fromkeys(lease.slots, lease)
+    moving = frozenset(slot for slot, lease in held.items() if lease.changed_at >= looked_at)
+    settled = [container for container in strays if moving.isdisjoint(container.slots)]
+    repairs += _of_strays(settled, frozenset(held), quarantined, grace, now)
+    return sorted(repairs, key=lambda repair: not isinstance(repair, Remove))
 
 
 def _of_lease(
@@ -198,26 +205,30 @@ def _ended_at(lease: Lease, containers: list[ObservedContainer], now: datetime) 
 
 def _of_strays(
     strays: list[ObservedContainer],
-    known: Mapping[str, Lease],
+    held: frozenset[str],
     quarantined: frozenset[str],
     grace: Grace,
     now: datetime,
 ) -> list[Repair]:
-    """Judge containers with GPUs whose lease is not open."""
-    held = {slot for lease in known.values() for slot in lease.slots}
+    """Judge containers with GPUs whose lease is not open.
+
+    Parameters
+    ----------
+    held
+        Slots whose leases go on.
+    """
     repairs: list[Repair] = []
     for container in sorted(strays, key=lambda container: container.id):
         if not container.running:
             # It may be about to be started by a hub that is slow to note its lease.
             if container.created_at is None or not grace.still_starting(container.created_at, now):
                 repairs.append(Remove(container, "it has GPUs of a lease that is over"))
-            continue
-        doubtful = set(container.slots) & held
-        if doubtful:
-            new = tuple(sorted(doubtful - quarantined))
+        elif held.isdisjoint(container.slots):
+            held |= set(container.slots)
+            repairs.append(Adopt(container))
+        else:
+            # All of its slots: those that nobody holds yet must not be given away either.
+            new = tuple(sorted(set(container.slots) - quarantined))
             if new:
                 repairs.append(Quarantine(new, container, "two running containers say they have it"))
-            continue
-        held |= set(container.slots)
-        repairs.append(Adopt(container))
     return repairs

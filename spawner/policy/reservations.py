@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from .leases import GpuRequest, Lease, LeaseRules, LeaseState, Reservation
 from .model import Deny
-from .pool import Pool
+from .pool import Pool, class_of
 from .quota import ALL
 
 
@@ -40,70 +40,78 @@ def reserve(
     Returns
     -------
     Reserved or Deny
-        ``Deny`` codes: ``invalid_option`` (a time that has passed, or an end before its start), ``no_capacity`` (says
-        how many seats there would be).
+        ``Deny`` codes: ``invalid_option`` (no seats, or a time that has passed, or an end before its start),
+        ``no_capacity`` (says how many seats there would be).
     """
+    if seats < 1 or request.count < 1:
+        return Deny("invalid_option", "A reservation has one seat or more, each with one GPU or more.")
     if ends_at <= starts_at or ends_at <= now:
         return Deny("invalid_option", "A reservation ends after it starts, and not in the past.")
-    chosen: list[str] = []
-    fitting = 0
-    for slot_class in pool.classes(request, ALL):
-        for ids in pool.members(slot_class).values():
-            seatable = _seats(pool, _candidates(pool, ids, starts_at, ends_at, rules), request.count, starts_at, rules)
-            fitting += len(seatable)
-            for seat in seatable:
-                if len(chosen) < seats * request.count:
-                    chosen.extend(seat)
-    if fitting < seats:
+    period = _Period(pool, request.course, starts_at, ends_at, rules, now)
+    found = [
+        seat
+        for slot_class in pool.classes(request, ALL)
+        for ids in pool.members(slot_class).values()
+        for seat in period.seats(ids, request.count)
+    ]
+    if len(found) < seats:
         return Deny(
             "no_capacity",
-            f"{seats} seats asked for, and there are {fitting} at that time. Choose another time, fewer seats, or "
-            "another kind of GPU.",
+            f"{seats} seat{'' if seats == 1 else 's'} asked for, and there {'is' if len(found) == 1 else 'are'} "
+            f"{len(found) or 'none'} at that time. Choose another time, fewer seats, or another kind of GPU.",
         )
+    # Sorting keeps the order of classes, the least valuable first, among seats that disturb equally.
+    found.sort(key=lambda seat: max(map(period.loss, seat)))
+    chosen = tuple(slot_id for seat in found[:seats] for slot_id in seat)
     latest = max(starts_at - rules.turnover, now)
-    shorten = {
-        lease.id: (lease, latest)
-        for slot in chosen
-        if (lease := pool.holder(slot)) is not None
-        and lease.ends_at > latest
-        and lease.state is not LeaseState.RELEASING
-    }
-    return Reserved(tuple(chosen), tuple(shorten.values()))
+    shorten = {lease.id: lease for slot_id in chosen if (lease := period.disturbed(slot_id)) is not None}
+    return Reserved(chosen, tuple((lease, latest) for lease in shorten.values() if lease.ends_at > latest))
 
 
-def _candidates(pool: Pool, ids: Iterable[str], starts_at: datetime, ends_at: datetime, rules: LeaseRules) -> list[str]:
-    return [
-        slot_id
-        for slot_id in ids
-        if pool.slots[slot_id].usable
-        and not any(
-            start < ends_at + rules.turnover and starts_at < finish + rules.turnover
-            for start, finish in pool.reserved(slot_id, "")
+@dataclass(frozen=True)
+class _Period:
+    """A time for which a course wants slots."""
+
+    pool: Pool
+    course: str
+    starts_at: datetime
+    ends_at: datetime
+    rules: LeaseRules
+    now: datetime
+
+    def disturbed(self, slot_id: str) -> Lease | None:
+        """Give the lease that would run into the period; one of the course itself has its seat already."""
+        lease = self.pool.holder(slot_id)
+        if lease is None or lease.state is LeaseState.RELEASING or (self.course and lease.course == self.course):
+            return None
+        return lease if lease.ends_at > self.starts_at - self.rules.turnover else None
+
+    def loss(self, slot_id: str) -> timedelta:
+        """Give how much time the holder of a slot would lose."""
+        lease = self.disturbed(slot_id)
+        return timedelta(0) if lease is None else lease.ends_at - (self.starts_at - self.rules.turnover)
+
+    def seats(self, ids: Iterable[str], count: int) -> list[tuple[str, ...]]:
+        """Group slots of one node to seats of `count` different GPUs, as many as possible."""
+        free = sorted(filter(self.is_free, ids), key=lambda slot_id: (self.loss(slot_id), slot_id))
+        if count == 1:
+            return [(slot_id,) for slot_id in free]
+        by_gpu: dict[str, list[str]] = {}
+        for slot_id in free:
+            by_gpu.setdefault(self.pool.slots[slot_id].gpu, []).append(slot_id)
+        seats: list[tuple[str, ...]] = []
+        while len(by_gpu) >= count:
+            # From the GPUs with most slots left, or some would be left over alone; then those that disturb least.
+            gpus = sorted(by_gpu, key=lambda gpu: (-len(by_gpu[gpu]), self.loss(by_gpu[gpu][0]), gpu))[:count]
+            seats.append(tuple(by_gpu[gpu].pop(0) for gpu in gpus))
+            by_gpu = {gpu: slots for gpu, slots in by_gpu.items() if slots}
+        return seats
+
+    def is_free(self, slot_id: str) -> bool:
+        return self.pool.slots[slot_id].usable and not any(
+            start < self.ends_at + self.rules.turnover and self.starts_at < finish + self.rules.turnover
+            for start, finish in self.pool.reserved(slot_id, "")
         )
-    ]
-
-
-def _seats(pool: Pool, ids: list[str], count: int, starts_at: datetime, rules: LeaseRules) -> list[tuple[str, ...]]:
-    """Group slots of one node to seats of `count` different GPUs, those that disturb nobody first."""
-
-    def loss(slot_id: str) -> tuple[float, str]:
-        lease = pool.holder(slot_id)
-        overrun = (lease.ends_at - (starts_at - rules.turnover)).total_seconds() if lease else 0.0
-        return max(0.0, overrun), slot_id
-
-    if count == 1:
-        return [(slot_id,) for slot_id in sorted(ids, key=loss)]
-    by_gpu: dict[str, list[str]] = {}
-    for slot_id in sorted(ids, key=loss):
-        by_gpu.setdefault(pool.slots[slot_id].gpu, []).append(slot_id)
-    seats: list[tuple[str, ...]] = []
-    while True:
-        # From the GPUs with most slots left, or some would be left over alone.
-        gpus = sorted(by_gpu, key=lambda gpu: (-len(by_gpu[gpu]), gpu))[:count]
-        if len(gpus) < count:
-            return seats
-        seats.append(tuple(by_gpu[gpu].pop(0) for gpu in gpus))
-        by_gpu = {gpu: slots for gpu, slots in by_gpu.items() if slots}
 
 
 def replan(pool: Pool, reservation: Reservation, rules: LeaseRules, now: datetime) -> Reservation | None:
@@ -114,18 +122,20 @@ def replan(pool: Pool, reservation: Reservation, rules: LeaseRules, now: datetim
     Reservation or None
         None where nothing has to change, or nothing can.
     """
+    starts_at = max(reservation.starts_at, now)
+    if reservation.ends_at <= starts_at:
+        return None
+    period = _Period(pool, reservation.course, starts_at, reservation.ends_at, rules, now)
     slots = list(reservation.slots)
-    lost = [slot_id for slot_id in slots if slot_id not in pool.slots or not pool.slots[slot_id].usable]
-    for old in lost:
+    for place, old in enumerate(reservation.slots):
         known = pool.slots.get(old)
-        if known is None:
+        if known is None or known.usable:
             continue
-        request = GpuRequest(
-            "", "", "", 1, models=frozenset({known.model}), kinds=frozenset({known.kind}), memory=known.memory
+        alike = (slot for ids in pool.members(class_of(known)).values() for slot in ids)
+        undisturbed = (
+            slot for slot in alike if slot not in slots and period.is_free(slot) and not period.disturbed(slot)
         )
-        free = reserve(pool, request, 1, max(reservation.starts_at, now), reservation.ends_at, rules, now)
-        if isinstance(free, Reserved) and not free.shorten and free.slots[0] not in slots:
-            slots[slots.index(old)] = free.slots[0]
+        slots[place] = min(undisturbed, default=old)
     if tuple(slots) == reservation.slots:
         return None
     return replace(reservation, slots=tuple(slots))
