@@ -9,6 +9,10 @@ from docker.errors import DockerException
 
 from spawner.settings import DEFAULT_IMAGE
 
+from .support import postgres
+from .support.ledgers import postgres_cluster  # noqa: F401  for tests in any directory
+from .support.nvidia.engine import gpu_engine  # noqa: F401  likewise
+
 GPU_IMAGE = DEFAULT_IMAGE.replace("-cpu", "-gpu")
 _SKIPPED = pytest.StashKey[dict[str, int]]()
 
@@ -18,6 +22,8 @@ def _why_not() -> dict[str, str]:
     reasons = {}
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         reasons["browser"] = "no Chromium: apt-get install chromium"
+    if reason := postgres.why_not():
+        reasons["postgres"] = reason
     try:
         client = docker.from_env(timeout=20)
         for marker, image in (("image", DEFAULT_IMAGE), ("gpu_image", GPU_IMAGE)):

@@ -76,7 +76,7 @@ def make_engine(url: URL, *, create: bool = False, on_connect: Callable[[], obje
         engine = create_engine(url, creator=lambda: _open_sqlite(path, create=create), **options)
         _watch_sqlite(engine, path, place)
     else:
-        engine = create_engine(url, creator=None, connect_args=_POSTGRES_ARGUMENTS, use_native_hstore=False, **options)
+        engine = create_engine(url, connect_args=_POSTGRES_ARGUMENTS, use_native_hstore=False, **options)
         event.listen(engine, "connect", _prepare_postgres)
 
     @event.listens_for(engine, "connect")

@@ -1,0 +1,3 @@
+from ..support.ledgers import ledger, place
+
+__all__ = ["ledger", "place"]
