@@ -6,24 +6,36 @@ Started by ``berth up``; by hand: ``jupyterhub -f jupyterhub_config.py`` in this
 import os
 import shutil
 import socket
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import SecretStr
 from tornado.web import StaticFileHandler
 
 from spawner.backends.docker import TensorFlowSpawner
 from spawner.engine.certificates import write_bundle
 from spawner.engine.client import shared_engine
 from spawner.engine.network import Firewall, ensure_firewall, ensure_network
+from spawner.ledger import Ledger
 from spawner.pages import STATIC, TEMPLATES
+from spawner.pages.handlers import HANDLERS
 from spawner.settings import HUB_PORT, SpawnerSettings
 from spawner.settings_file import load_settings
 from spawner.signin import authenticator_config, endpoints
 from spawner.state import StateDirectory
 
+began = datetime.now(UTC)  # starts that a former hub did not finish are over
 root = Path(__file__).parent
 settings = load_settings(root)
 state = StateDirectory(settings.state_dir)
 state.create()
+
+
+def _local(address: str) -> str:
+    """Give an address under which this machine reaches what listens at `address`."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104  compared, not bound
+    return f"[{address}]" if ":" in address else address
 
 
 def free_port() -> int:
@@ -60,6 +72,15 @@ c.CryptKeeper.keys = [state.crypt_key]
 c.JupyterHub.init_spawners_timeout = 1  # the hub answers while it looks for the servers it had
 c.JupyterHub.cleanup_servers = False  # users' containers keep running while the hub restarts
 
+# --- the ledger of GPUs ----------------------------------------------------------------------------------------
+
+ledger_url = state.ledger_url(settings.database_url)
+ledger = Ledger(ledger_url)
+if settings.database_url is None and not state.ledger_file.exists():
+    ledger.upgrade()  # a first start; later changes of the schema are for `berth up` or `berth db upgrade`
+ledger.require_schema()
+ledger.close()
+
 # --- signing in ------------------------------------------------------------------------------------------------
 
 public = settings.public_url or f"http://{settings.bind_address}:{settings.port}"
@@ -80,6 +101,7 @@ authenticator_config(
 c.JupyterHub.spawner_class = TensorFlowSpawner
 c.TensorFlowSpawner.hub_id = state.hub_id
 c.TensorFlowSpawner.data_dir = str(state.path)
+c.TensorFlowSpawner.ledger_url = SecretStr(ledger_url)
 for field in SpawnerSettings.model_fields:
     setattr(c.TensorFlowSpawner, field, getattr(settings, field))
 c.JupyterHub.allow_named_servers = True
@@ -90,13 +112,38 @@ c.Spawner.consecutive_failure_limit = 0
 
 c.JupyterHub.extra_handlers = [
     (r"/berth-static/(.*)", StaticFileHandler, {"path": str(STATIC)}),
+    *HANDLERS,
+]
+
+# --- the janitor -----------------------------------------------------------------------------------------------
+
+_FOR_CHILDREN = ("BERTH_", "DOCKER_", "LANG", "LC_", "SSL_CERT", "TZ")
+c.JupyterHub.services = [
+    {
+        "name": "janitor",
+        "command": [
+            *(sys.executable, "-m", "spawner.janitor"),
+            *("--root", str(root)),
+            *("--proxy", f"http://{_local(settings.bind_address)}:{settings.port}"),
+            *("--hub-began", began.isoformat()),
+        ],
+        "cwd": str(root),
+        "environment": {name: value for name, value in os.environ.items() if name.startswith(_FOR_CHILDREN)},
+    }
+]
+c.JupyterHub.load_roles = [
+    {
+        "name": "janitor",
+        "services": ["janitor"],
+        "scopes": ["list:users", "admin:servers", "access:servers"],
+    }
 ]
 
 # --- scripts ---------------------------------------------------------------------------------------------------
 
 if settings.api_token is not None:
-    c.JupyterHub.services = [{"name": "automation", "api_token": settings.api_token.get_secret_value()}]
-    c.JupyterHub.load_roles = [
+    c.JupyterHub.services.append({"name": "automation", "api_token": settings.api_token.get_secret_value()})
+    c.JupyterHub.load_roles.append(
         {
             "name": "automation",
             "services": ["automation"],
@@ -116,8 +163,12 @@ if settings.api_token is not None:
                 "shutdown",
             ],
         }
-    ]
+    )
 
 # The hub's children (the proxy) have no use for what the settings hold.
-for name in [name for name in os.environ if (name.startswith("BERTH_") and "TOKEN" in name) or "SECRET" in name]:
+for name in [
+    name
+    for name in os.environ
+    if (name.startswith("BERTH_") and "TOKEN" in name) or "SECRET" in name or name == "BERTH_DATABASE_URL"
+]:
     del os.environ[name]

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from .errors import SettingsInvalid, StateDirectoryBusy
 
 # Without 0 O o, 1 l I i: passwords are read off one screen and typed on another.
@@ -90,6 +92,21 @@ class StateDirectory:
     def database_url(self) -> str:
         """Address of JupyterHub's own database."""
         return f"sqlite:///{self.path / 'jupyterhub.sqlite'}"
+
+    @property
+    def ledger_file(self) -> Path:
+        """The GPU ledger's database, where the settings name no other."""
+        return self.path / "ledger.sqlite"
+
+    def ledger_url(self, configured: SecretStr | None) -> str:
+        """Give the address of the ledger's database.
+
+        Parameters
+        ----------
+        configured
+            What the settings name (`database_url`).
+        """
+        return f"sqlite:///{self.ledger_file}" if configured is None else configured.get_secret_value()
 
     @property
     def cookie_secret_file(self) -> Path:

@@ -176,10 +176,11 @@ class TensorFlowSpawner(_SettingsTraits, GpuLeaseMixin, DockerSpawner):
         rules = await self.quota_rules()
         usable = profiles_for(self.catalogue, self.person, rules)
         request = parse_request(self.user_options or {}, usable[0].slug if usable else "")
-        decision = request if isinstance(request, Deny) else self.decide(request, rules)
-        if isinstance(request, Deny) or isinstance(decision, Deny):
-            cause = request if isinstance(request, Deny) else decision
-            raise refusal(cause, 400 if cause.code == "invalid_option" else 403)
+        if isinstance(request, Deny):
+            raise refusal(request, 400)
+        decision = self.decide(request, rules)
+        if isinstance(decision, Deny):
+            raise refusal(decision, 403)
         return request, decision
 
     async def _start_granted(self, grant: Grant) -> tuple[str, int]:

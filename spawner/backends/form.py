@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..errors import BerthError
+from ..operations.offers import Place, look_up
 from ..operations.survey import Survey, survey
 from ..pages import spawn_form
 from ..policy.admission import profiles_for
@@ -16,23 +17,27 @@ async def render_form(spawner: Any) -> str:
         (profile, spawner.decide(SpawnRequest(profile.slug), rules))
         for profile in profiles_for(spawner.catalogue, spawner.person, rules)
     ]
-    surveys, problem = await _surveys(spawner, offers)
-    return spawn_form(offers, str((spawner.user_options or {}).get("profile", "")), surveys, problem)
+    chosen = str((spawner.user_options or {}).get("profile", ""))
+    surveys, place, problem = await _look(spawner, offers)
+    return spawn_form(offers, chosen, surveys, problem, place)
 
 
-async def _surveys(spawner: Any, offers: list[tuple[Profile, Grant | Deny]]) -> tuple[dict[str, Survey], str]:
-    """Ask the ledger about the profiles with GPUs; where it cannot be asked, say why."""
+async def _look(
+    spawner: Any, offers: list[tuple[Profile, Grant | Deny]]
+) -> tuple[dict[str, Survey], Place | None, str]:
+    """Ask the ledger about the profiles with GPUs and the queue; where it cannot be asked, say why."""
     requests = {
         profile.slug: spawner.gpu_request(decision, SpawnRequest(profile.slug))
         for profile, decision in offers
         if isinstance(decision, Grant) and decision.limits.gpus
     }
     if not requests:
-        return {}, ""
+        return {}, None, ""
     if spawner.desk is None:
-        return {}, "This hub hands out no GPUs."
+        return {}, None, "This hub hands out no GPUs."
     try:
-        return await spawner.operate(survey, spawner.person, requests), ""
+        surveys = await spawner.operate(survey, spawner.person, requests)
+        return surveys, await spawner.operate(look_up, spawner.person.name, spawner.name), ""
     except BerthError as error:
         spawner.log.warning("The spawn form cannot show GPUs: %s", error)
-        return {}, "Which GPUs are free cannot be told now; servers without GPUs start as always."
+        return {}, None, "Which GPUs are free cannot be told now; servers without GPUs start as always."

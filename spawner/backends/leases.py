@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pydantic import SecretStr
 from traitlets import Any as AnyTrait
-from traitlets import Int
+from traitlets import HasTraits, Int
 
 from ..errors import BerthError, LedgerUnavailable
 from ..operations import leases, offers
@@ -24,7 +24,7 @@ from ..operations.inventory import slots_of
 from ..policy.gpus import Slot
 from ..policy.leases import AtEnd, GpuRequest, Lease
 from ..policy.leasing import describe
-from ..policy.model import Deny, Grant, LimitRules, SpawnRequest
+from ..policy.model import Deny, Grant, IfBusy, LimitRules, SpawnRequest
 from .desks import in_thread, shared_desk
 from .requests import refusal
 
@@ -35,7 +35,7 @@ _LOOK_SECONDS = 1.0  # between two looks at one's place in the queue
 _UNFINISHED_TRIES = 3
 
 
-class GpuLeaseMixin:
+class GpuLeaseMixin(HasTraits):
     """Leases GPUs for a spawner. To be mixed in before the spawner class; `_steps`, `person` and the like are its."""
 
     ledger_url = AnyTrait(
@@ -128,12 +128,7 @@ class GpuLeaseMixin:
         if not grant.limits.gpus:
             await self._forget_old_lease()
             return grant
-        if self.desk is None:
-            answer: leases.Answer = Deny("no_gpus", "This hub hands out no GPUs. Choose a profile without.")
-            if request.if_busy == "cpu":
-                answer = leases.OnCpu(answer.reason)
-        else:
-            answer = await self._acquire(grant, request)
+        answer = await self._acquire(grant, request) if self.desk is not None else _none_here(request)
         if isinstance(answer, leases.Granted):
             self.lease, self.lease_id = answer.lease, answer.lease.id
             self.slots = await self.operate(slots_of, answer.lease.slots)
@@ -278,6 +273,11 @@ class GpuLeaseMixin:
     def clear_state(self) -> None:
         super().clear_state()  # type: ignore[misc]
         self.lease_id, self.lease, self.slots = "", None, ()
+
+
+def _none_here(request: SpawnRequest) -> leases.Answer:
+    why = "This hub hands out no GPUs."
+    return leases.OnCpu(why) if request.if_busy is IfBusy.CPU else Deny("no_gpus", f"{why} Choose a profile without.")
 
 
 def place_words(place: offers.Place) -> str:

@@ -18,6 +18,7 @@ from .checks import ENGINE_SPACE, STATE_SPACE, require_port, require_space
 from .deployment import Deployment, connect
 from .hub import Hub, answers, orphaned_proxy, running_hub, start_hub, stop_proxy
 from .images import ensure_images
+from .ledger import prepare_ledger
 from .output import Output, json_option
 from .processes import listener
 
@@ -61,6 +62,7 @@ def _start(deployment: Deployment, output: Output, lock: StateLock) -> Hub:
         ensure_images(deployment, client, output)
     finally:
         client.close()
+    prepare_ledger(deployment, output)
     if stop_proxy(state):
         output.step("Replaced the proxy of a hub that was killed")
     output.step("Starting the hub")

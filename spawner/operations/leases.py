@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from ..errors import LeaseLost, UnknownName
 from ..ledger import AuditEntry, Books
 from ..policy.accounting import length_ms
+from ..policy.ends import trimmed_ends
 from ..policy.extension import extend as decide_extension
 from ..policy.leases import (
     Allot,
@@ -353,3 +354,31 @@ def report(desk: Desk, lease_id: str, *, busy: bool, problem: str) -> None:
         lease = books.leases.get(lease_id)
         if lease is not None and lease.state is LeaseState.ACTIVE:
             books.leases.update(replace(lease, busy_at=now if busy else lease.busy_at, problem=problem), lease)
+
+
+def note_idle(desk: Desk, lease: Lease, was: Lease) -> bool:
+    """Note since when a lease does nothing; False if it has changed meanwhile."""
+    with desk.ledger.transaction() as books:
+        return books.leases.update(lease, was)
+
+
+def trim_all(desk: Desk) -> list[Lease]:
+    """Shorten leases that would outrun their user's budget, as when an admin has lowered it.
+
+    At a grant the budget covers the whole lease; afterwards only a change of quota makes it short.
+    """
+    now = desk.clock()
+    trimmed = []
+    with desk.ledger.transaction() as books:
+        pool = load_pool(books, desk.rules, now)
+        for user in sorted({lease.user for lease in pool.leases.values()}):
+            of_user = [lease for lease in pool.leases_of(user) if lease.state is LeaseState.ACTIVE]
+            if not of_user:
+                continue
+            quota = desk.quota(books, Person(user, of_user[0].groups), now)
+            spent = spent_by(books, pool, user, desk.rules, now)
+            for lease, end in trimmed_ends(of_user, quota, spent, now):
+                shorter = replace(lease, ends_at=end, ending="over_budget", warned=None)
+                _update(books, shorter, lease)
+                trimmed.append(shorter)
+    return trimmed

@@ -14,7 +14,7 @@ from .pools import load_pool, queue_terms
 
 def make_offers(desk: Desk, books: Books, now: datetime) -> list[Lease]:
     """Offer what is free to those who wait, next first; called wherever slots become free."""
-    made = []
+    made: list[Lease] = []
     while True:
         pool = load_pool(books, desk.rules, now)
         if not pool.queue:
@@ -162,3 +162,9 @@ def whole_queue(desk: Desk) -> list[Serving]:
 def _servings(desk: Desk, books: Books, now: datetime) -> list[Serving]:
     pool = load_pool(books, desk.rules, now)
     return forecast(pool, queue_terms(desk, books, pool, now), desk.rules, now)
+
+
+def ticket_of(desk: Desk, lease: Lease) -> Ticket | None:
+    """Give the ticket that a lease is offered to."""
+    with desk.ledger.reading() as books:
+        return books.tickets.get(lease.ticket) if lease.ticket else None

@@ -43,4 +43,4 @@ def queue_terms(desk: Desk, books: Books, pool: Pool, now: datetime) -> TermsOf:
     def spending(user: str) -> Spent:
         return spent_by(books, pool, user, desk.rules, now)
 
-    return terms_by(pool, quota, spending, desk.rules, now)
+    return terms_by(pool, quota, spending, desk.rules)

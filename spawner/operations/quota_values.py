@@ -9,9 +9,18 @@ from ..policy.admission import format_bytes
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)
 UNLIMITED = "unlimited"
+NOTHING = "none"  # no name at all; a value left empty is a mistake
 
 _SIZES = {"memory": 64 << 20, "shm": 1 << 20, "home": 0}
-_COUNTS = {"processes": 1, "open_files": 1, "gpus": 0}
+_LARGEST_SIZE = 1 << 60
+# Least and largest; beyond these no kernel and no database column follows.
+_COUNTS = {
+    "processes": (1, 1 << 30),
+    "open_files": (1, 1 << 30),
+    "gpus": (0, 1_000_000),
+    "priority": (-1_000_000, 1_000_000),
+}
+_LARGEST = {"cpu": 4096, "lease_hours": 24 * 365, "gpu_hours": 1_000_000_000}
 _NAMES = {"profiles", "models"}
 _NO_BOUND = {"home", "gpu_hours"}
 
@@ -24,37 +33,47 @@ def parse_value(dimension: str, value: object) -> float | int | frozenset[str]:
     QuotaInvalid
         Says what was expected.
     """
-    text = str(value).strip() if not isinstance(value, (list, tuple, set, frozenset)) else ""
+    several = isinstance(value, (list, tuple, set, frozenset))
+    text = ", ".join(map(str, value)) if several else str(value).strip()  # type: ignore[call-overload]
     if dimension in _NAMES:
-        names = value if isinstance(value, (list, tuple, set, frozenset)) else re.split(r"[,;]", text)
-        return frozenset(name for name in (str(name).strip() for name in names) if name)
+        return frozenset() if several and not value else _names(dimension, text)
+    if several:
+        raise QuotaInvalid(f"{dimension} takes one value, not a list.")
     if dimension in _NO_BOUND and (text == UNLIMITED or value == math.inf):
         return math.inf
     if dimension in _SIZES:
         return _size(dimension, text)
-    if dimension == "priority":
-        return _whole(dimension, text, None)
     if dimension in _COUNTS:
-        return _whole(dimension, text, _COUNTS[dimension])
+        return _whole(dimension, text, *_COUNTS[dimension])
     return _number(dimension, text)
+
+
+def _names(dimension: str, text: str) -> frozenset[str]:
+    if text == NOTHING:
+        return frozenset()
+    names = frozenset(name for name in (name.strip() for name in re.split(r"[,;]", text)) if name)
+    if not names or not all(name.isprintable() for name in names):
+        raise QuotaInvalid(f"{dimension} must be names with commas between, * for all, or none, not {text!r}.")
+    return names
 
 
 def _size(dimension: str, text: str) -> int:
     match = _SIZE.fullmatch(text)
     size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else -1
-    if size < _SIZES[dimension]:
+    if not _SIZES[dimension] <= size <= _LARGEST_SIZE:
         least = format_bytes(_SIZES[dimension])
-        raise QuotaInvalid(f"{dimension} must be a size from {least} on, such as 2 GiB, not {text!r}.")
+        unlimited = f", or {UNLIMITED}" if dimension in _NO_BOUND else ""
+        raise QuotaInvalid(f"{dimension} must be a size from {least} on, such as 2 GiB{unlimited}, not {text!r}.")
     return size
 
 
-def _whole(dimension: str, text: str, least: int | None) -> int:
+def _whole(dimension: str, text: str, least: int, most: int) -> int:
     try:
         number = int(text)
     except ValueError:
         raise QuotaInvalid(f"{dimension} must be a whole number, not {text!r}.") from None
-    if least is not None and number < least:
-        raise QuotaInvalid(f"{dimension} must be {least} or more, not {text!r}.")
+    if not least <= number <= most:
+        raise QuotaInvalid(f"{dimension} must be a whole number from {least} to {most}, not {text!r}.")
     return number
 
 
@@ -63,9 +82,9 @@ def _number(dimension: str, text: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    least_is_allowed = dimension == "gpu_hours"
-    if not (number > 0 or (least_is_allowed and number == 0)) or math.isinf(number):
-        expected = "0 or more, or unlimited" if least_is_allowed else "above 0"
+    from_nought, most = dimension in _NO_BOUND, _LARGEST[dimension]
+    if not (0 < number <= most or (from_nought and number == 0)):
+        expected = f"from 0 to {most}, or {UNLIMITED}" if from_nought else f"above 0, up to {most}"
         raise QuotaInvalid(f"{dimension} must be a number {expected}, not {text!r}.")
     return number
 
@@ -73,7 +92,7 @@ def _number(dimension: str, text: str) -> float:
 def show_value(dimension: str, value: float | frozenset[str]) -> str:
     """Write a value as `parse_value` reads it."""
     if isinstance(value, frozenset):
-        return ", ".join(sorted(value))
+        return ", ".join(sorted(value)) or NOTHING
     if math.isinf(value):
         return UNLIMITED
     if dimension in _SIZES:
@@ -81,4 +100,5 @@ def show_value(dimension: str, value: float | frozenset[str]) -> str:
         size = int(value)
         unit = next((unit for unit in "TGMK" if size and size % _UNITS[unit] == 0), "")
         return f"{size // _UNITS[unit]} {unit}iB" if unit else f"{size} B"
-    return f"{value:g}"
+    # Not :g, whose six digits would not be read back as the same.
+    return str(int(value)) if value == int(value) else repr(value)

@@ -22,6 +22,8 @@ class Kind:
     ----------
     free, total
         Slots of it that nobody holds, and all usable ones.
+    widest
+        The most that one server can have: on as many different GPUs of one host.
     """
 
     model: str
@@ -31,6 +33,7 @@ class Kind:
     simulated: bool
     free: int
     total: int
+    widest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,14 @@ def _kind(pool: Pool, slot_class: SlotClass) -> Kind:
     free = sum(len(ids) for ids in pool.free(slot_class).values())
     first = members[0]
     return Kind(
-        slot_class.model, slot_class.kind, slot_class.memory, first.isolation, first.simulated, free, len(usable)
+        slot_class.model,
+        slot_class.kind,
+        slot_class.memory,
+        first.isolation,
+        first.simulated,
+        free,
+        len(usable),
+        pool.widest(slot_class, usable=True),
     )
 
 

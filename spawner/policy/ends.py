@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .leases import Lease, LeaseState
+from .accounting import hours_to_ms, length_ms
+from .leases import Lease, LeaseState, Spent
+from .quota import Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +151,24 @@ def idle_limit(
     if not said:
         return default
     return timedelta(0) if timedelta(0) in said else max(said)
+
+
+def trimmed_ends(leases: Iterable[Lease], quota: Quota, spent: Spent, now: datetime) -> list[tuple[Lease, datetime]]:
+    """Give new ends to one user's leases, where together they would use more than the budget has left.
+
+    Those that end last give first.
+    """
+    budget = hours_to_ms(quota.gpu_hours)
+    if budget is None:
+        return []
+    over = spent.used_ms + spent.committed_ms - budget
+    trimmed = []
+    for lease in sorted(leases, key=lambda lease: (lease.ends_at, lease.id), reverse=True):
+        if over <= 0:
+            break
+        left = length_ms(now, lease.ends_at)
+        taken = min(left, -(-over // len(lease.slots)))
+        if taken > 0:
+            trimmed.append((lease, lease.ends_at - timedelta(milliseconds=taken)))
+            over -= taken * len(lease.slots)
+    return trimmed
