@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..errors import UnknownName
-from ..ledger import AuditEntry, Books
+from ..ledger import AuditEntry, Books, SlotQuarantine
 from ..policy.gpus import Gpu, GpuState, Slot
 from ..policy.leases import Lease
 from ..policy.reservations import replan
@@ -76,6 +76,7 @@ def set_state(desk: Desk, name: str, state: GpuState, actor: str, why: str) -> G
 class SlotUse:
     slot: Slot
     lease: Lease | None
+    quarantine: SlotQuarantine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,9 @@ def board(desk: Desk) -> Board:
     with desk.ledger.reading() as books:
         pool = load_pool(books, desk.rules, desk.clock())
         of_gpu: dict[str, list[SlotUse]] = {}
+        doubtful = books.gpus.quarantined_slots()
         for slot in pool.slots.values():
-            of_gpu.setdefault(slot.gpu, []).append(SlotUse(slot, pool.holder(slot.id)))
+            of_gpu.setdefault(slot.gpu, []).append(SlotUse(slot, pool.holder(slot.id), doubtful.get(slot.id)))
         gpus = sorted(books.gpus.all(), key=lambda gpu: (gpu.node, gpu.index))
         return Board(tuple((gpu, tuple(of_gpu.get(gpu.uuid, ()))) for gpu in gpus), len(pool.queue))
 

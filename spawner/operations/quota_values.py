@@ -2,12 +2,13 @@
 
 import math
 import re
+from fractions import Fraction
 
 from ..errors import QuotaInvalid
 from ..policy.admission import format_bytes
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,19}(?:\.\d{1,15})?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)
 UNLIMITED = "unlimited"
 NOTHING = "none"  # no name at all; a value left empty is a mistake
 
@@ -33,12 +34,13 @@ def parse_value(dimension: str, value: object) -> float | int | frozenset[str]:
     QuotaInvalid
         Says what was expected.
     """
-    several = isinstance(value, (list, tuple, set, frozenset))
-    text = ", ".join(map(str, value)) if several else str(value).strip()  # type: ignore[call-overload]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        if dimension not in _NAMES:
+            raise QuotaInvalid(f"{dimension} takes one value, not a list.")
+        return _names(dimension, ", ".join(map(str, value))) if value else frozenset()
+    text = str(value).strip()
     if dimension in _NAMES:
-        return frozenset() if several and not value else _names(dimension, text)
-    if several:
-        raise QuotaInvalid(f"{dimension} takes one value, not a list.")
+        return _names(dimension, text)
     if dimension in _NO_BOUND and (text == UNLIMITED or value == math.inf):
         return math.inf
     if dimension in _SIZES:
@@ -59,7 +61,7 @@ def _names(dimension: str, text: str) -> frozenset[str]:
 
 def _size(dimension: str, text: str) -> int:
     match = _SIZE.fullmatch(text)
-    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else -1
+    size = int(Fraction(match[1]) * _UNITS[match[2].upper()]) if match else -1
     if not _SIZES[dimension] <= size <= _LARGEST_SIZE:
         least = format_bytes(_SIZES[dimension])
         unlimited = f", or {UNLIMITED}" if dimension in _NO_BOUND else ""

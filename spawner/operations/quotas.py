@@ -1,6 +1,6 @@
 """Quotas that admins set, beside those of the settings; read, written and explained."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -39,6 +39,8 @@ def make_grant(
         raise QuotaInvalid(f"A quota is set for {', '.join(Subject)}, not for {subject!r}.")
     if (subject == Subject.DEFAULT) != (name == ""):
         raise QuotaInvalid("The default has no name." if name else f"Which {subject}? Name it.")
+    if not (name.isprintable() and why.isprintable()):
+        raise QuotaInvalid("Names and reasons are one line of text, without control characters.")
     if dimension not in QUOTA_DIMENSIONS:
         raise QuotaInvalid(f"There is no dimension {dimension!r}; there are: {', '.join(QUOTA_DIMENSIONS)}.")
     if until is not None and until <= now:
@@ -67,20 +69,54 @@ def unset_quota(desk: Desk, subject: Subject, name: str, dimension: str, by: str
         return before
 
 
-def replace_all(desk: Desk, grants: Sequence[QuotaGrant], by: str, why: str) -> tuple[int, int]:
-    """Replace all that is set, all or nothing; gives how many were added or changed, and how many removed."""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an import changes: None before for what is new, None after for what goes."""
+
+    before: QuotaGrant | None
+    after: QuotaGrant | None
+
+
+def changes(desk: Desk, grants: Sequence[QuotaGrant]) -> list[Change]:
+    """Tell what `replace_all` would change, without changing anything."""
+    with desk.ledger.reading() as books:
+        return _changes(books.quotas.all(), grants)
+
+
+def replace_all(desk: Desk, grants: Sequence[QuotaGrant], by: str, why: str) -> list[Change]:
+    """Replace all that is set, all or nothing; gives what it changed.
+
+    Parameters
+    ----------
+    grants
+        No two of the same subject, name and dimension. One that is set already with the same value and end stays as
+        it is, with its author.
+    why
+        Of those grants that give no reason of their own, and of what is removed.
+    """
     now = desk.clock()
+    signed = [replace(grant, by=by, why=grant.why or why, at=now) for grant in grants]
     with desk.ledger.transaction() as books:
         before = {_key(grant): grant for grant in books.quotas.all()}
-        after = {_key(grant): grant for grant in grants}
-        kept = {key: before[key] if _alike(before.get(key), grant) else grant for key, grant in after.items()}
-        books.quotas.replace_all(list(kept.values()))
-        changed = [key for key, grant in kept.items() if before.get(key) != grant]
-        removed = [key for key in before if key not in after]
-        for key in changed + removed:
-            _audit(books, now, by, "quota.import", before.get(key), kept.get(key), why)
+        changed = _changes(before.values(), grants)
+        if not changed:
+            return changed
+        concerned = {_key(change.after) for change in changed if change.after}
+        kept = [grant if (key := _key(grant)) in concerned else before[key] for grant in signed]
+        books.quotas.replace_all(kept)
+        after = {_key(grant): grant for grant in kept}
+        changed = [Change(change.before, after[_key(change.after)] if change.after else None) for change in changed]
+        for change in changed:
+            reason = change.after.why if change.after else why
+            _audit(books, now, by, "quota.import", change.before, change.after, reason)
         make_offers(desk, books, now)
-        return len(changed), len(removed)
+        return changed
+
+
+def _changes(before: Iterable[QuotaGrant], after: Iterable[QuotaGrant]) -> list[Change]:
+    old, new = {_key(grant): grant for grant in before}, {_key(grant): grant for grant in after}
+    found = [Change(old.get(key), grant) for key, grant in new.items() if not _alike(old.get(key), grant)]
+    return found + [Change(grant, None) for key, grant in old.items() if key not in new]
 
 
 def _key(grant: QuotaGrant) -> tuple[Subject, str, str]:
@@ -88,7 +124,9 @@ def _key(grant: QuotaGrant) -> tuple[Subject, str, str]:
 
 
 def _alike(one: QuotaGrant | None, other: QuotaGrant) -> bool:
-    return one is not None and (one.value, one.until) == (other.value, other.until)
+    if one is None or (one.value, one.until) != (other.value, other.until):
+        return False
+    return other.why in {"", one.why}
 
 
 def _audit(
@@ -158,7 +196,7 @@ def _grant_of(grants: dict[tuple[Subject, str, str], QuotaGrant], dimension: str
     kind, _, name = origin.source.partition(" ")
     subject = Subject.GROUP if kind in {"group", "groups"} else Subject(kind)
     # Of joined groups the first that an admin has spoken of.
-    names = name.split(", ") if subject is Subject.GROUP else [name]
+    names = name.split(", ") if kind == "groups" else [name]
     return next((grants[key] for one in names if (key := (subject, one, dimension)) in grants), None)
 
 
@@ -171,7 +209,3 @@ def grants_ended(desk: Desk) -> list[QuotaGrant]:
             books.quotas.unset(grant.subject, grant.name, grant.dimension)
             _audit(books, now, "janitor", "quota.end", grant, None, f"set until {grant.until:%Y-%m-%d %H:%M} UTC")
         return ended
-
-
-def with_author(grants: Sequence[QuotaGrant], by: str, why: str, now: datetime) -> list[QuotaGrant]:
-    return [replace(grant, by=by, why=grant.why or why, at=now) for grant in grants]
