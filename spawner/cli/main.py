@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..errors import BerthError
+from .doctor import doctor
 from .down import down
 from .firewall import firewall
 from .images import images
@@ -34,5 +35,5 @@ def main() -> None:
     """Run a multi-user JupyterHub that gives each user an isolated TensorFlow container."""
 
 
-for _command in (down, firewall, images, settings, status, up):
+for _command in (doctor, down, firewall, images, settings, status, up):
     main.add_command(_command)

@@ -126,7 +126,7 @@ class EngineFacts:
     Attributes
     ----------
     id
-        Of the engine, stable over restarts.
+        Of the engine, stable over restarts; with its directory, because old engines on one machine share an id.
     cdi_spec_dirs
         Where it looks for CDI specifications; empty if it does not support CDI or has it switched off.
     cdi_devices
@@ -144,7 +144,7 @@ def facts_from_info(info: Mapping[str, Any]) -> EngineFacts:
     """Read ``GET /info``."""
     found = info.get("DiscoveredDevices")
     return EngineFacts(
-        str(info.get("ID", "")),
+        f"{info.get('ID', '')} {info.get('DockerRootDir', '')}",
         str(info.get("ServerVersion", "")),
         frozenset(info.get("Runtimes") or {}),
         tuple(info.get("CDISpecDirs") or ()),
@@ -207,10 +207,10 @@ def _lacking_cdi(facts: EngineFacts, devices: Iterable[str], local: frozenset[st
             f"The Docker Engine {facts.version} does not tell which GPUs it can give by CDI. "
             "Engine 28.2 and later do; or choose another way."
         )
-    missing = [device for device in devices if f"{_CDI_KIND}={device}" not in known]
-    if missing:
+    missing = ", ".join(device for device in devices if f"{_CDI_KIND}={device}" not in known)
+    if missing or not any(name.startswith(f"{_CDI_KIND}=") for name in known):
         return (
-            f"The CDI specifications in {', '.join(facts.cdi_spec_dirs)} do not name {', '.join(missing)}. As root: "
+            f"The CDI specifications in {', '.join(facts.cdi_spec_dirs)} do not name {missing or 'any GPU'}. As root: "
             "nvidia-ctk cdi generate --device-name-strategy=uuid --output=/etc/cdi/nvidia.yaml"
         )
     return ""
@@ -279,7 +279,7 @@ def has_nvidia_driver(client: docker.APIClient, image: str) -> bool:
 
 
 def find_way(client: docker.APIClient, devices: Sequence[str], image: str, wish: Wish = "auto") -> GpuWay:
-    """Ask the engine how it can give these GPUs to a container.
+    """Ask the engine how it can give these GPUs to a container, or GPUs at all where none is named.
 
     Raises
     ------

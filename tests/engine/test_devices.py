@@ -183,9 +183,15 @@ def test_other_vendors_devices_stay_beside_a_lease() -> None:
 
 # --- the choice of a way ------------------------------------------------------------------------------------------
 
-OLD = {"ID": "x", "ServerVersion": "20.10.24", "Runtimes": {"runc": {"path": "runc"}}}
+OLD = {
+    "ID": "x",
+    "DockerRootDir": "/var/lib/docker",
+    "ServerVersion": "20.10.24",
+    "Runtimes": {"runc": {"path": "runc"}},
+}
 NEW = {
     "ID": "x",
+    "DockerRootDir": "/srv/docker",
     "ServerVersion": "28.5.2",
     "Runtimes": {"io.containerd.runc.v2": {}, "nvidia": {}, "runc": {}},
     "CDISpecDirs": ["/etc/cdi", "/var/run/cdi"],
@@ -202,9 +208,9 @@ def _never() -> bool:
 
 
 def test_what_an_engine_says() -> None:
-    assert facts_from_info(OLD) == EngineFacts("x", "20.10.24", frozenset({"runc"}), (), None)
+    assert facts_from_info(OLD) == EngineFacts("x /var/lib/docker", "20.10.24", frozenset({"runc"}), (), None)
     assert facts_from_info(NEW) == EngineFacts(
-        "x",
+        "x /srv/docker",
         "28.5.2",
         frozenset({"io.containerd.runc.v2", "nvidia", "runc"}),
         ("/etc/cdi", "/var/run/cdi"),
@@ -324,6 +330,14 @@ def test_an_engine_without_nvidia(client: docker.APIClient, tiny: str) -> None:
     assert has_nvidia_driver(client, tiny) is False
     left = [entry for entry in client.containers(all=True) if entry["Id"] not in before]
     assert not [entry for entry in left if "berth-gpu-probe" in entry["Names"][0]]
+    with pytest.raises(GpuRuntimeMissing, match="nvidia-container-toolkit"):
+        find_way(client, [A], tiny)
+
+
+@pytest.mark.docker
+@WITHOUT
+def test_two_engines_of_one_machine_are_told_apart(client: docker.APIClient, tiny: str, gpu_engine: GpuEngine) -> None:
+    assert find_way(gpu_engine.client, [A], gpu_engine.image) is GpuWay.NVIDIA
     with pytest.raises(GpuRuntimeMissing, match="nvidia-container-toolkit"):
         find_way(client, [A], tiny)
 
