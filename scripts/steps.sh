@@ -92,6 +92,9 @@ missing_packages() {
         # Playwright's driver is linked against it.
         ls /usr/lib/*/libatomic.so.1 >/dev/null 2>&1 || echo libatomic1
         command -v openssl >/dev/null || echo openssl
+        # Compile the stub of NVIDIA's library.
+        command -v gcc >/dev/null || echo gcc
+        [ -e /usr/include/stdio.h ] || echo libc6-dev
         # A user image of 2 MB, and a registry to pull from.
         dpkg -s busybox-static >/dev/null 2>&1 || echo busybox-static
         command -v docker-registry >/dev/null || echo docker-registry

@@ -9,7 +9,7 @@ from docker.errors import DockerException
 
 from spawner.settings import DEFAULT_IMAGE
 
-from .support import postgres
+from .support import nvml, postgres
 from .support.ledgers import postgres_cluster  # noqa: F401  for tests in any directory
 from .support.nvidia.engine import gpu_engine  # noqa: F401  likewise
 
@@ -22,6 +22,8 @@ def _why_not() -> dict[str, str]:
     reasons = {}
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         reasons["browser"] = "no Chromium: apt-get install chromium"
+    if nvml.why_not():
+        reasons["nvml"] = nvml.why_not()
     if reason := postgres.why_not():
         reasons["postgres"] = reason
     try:

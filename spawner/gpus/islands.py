@@ -5,7 +5,7 @@ from typing import Any
 
 import pynvml
 
-from .nvml_session import optional
+from .nvml_session import NvmlError, concerns_all
 
 
 def find_islands(gpus: Sequence[tuple[str, Any]]) -> dict[str, str]:
@@ -44,14 +44,24 @@ def _groups(gpus: Sequence[tuple[str, Any]], near: Callable[[Any, Any], bool]) -
 
 
 def _linked(one: Any, other: Any) -> bool:
-    status = optional(pynvml.nvmlDeviceGetP2PStatus, one, other, pynvml.NVML_P2P_CAPS_INDEX_NVLINK)
+    status = _ask(pynvml.nvmlDeviceGetP2PStatus, one, other, pynvml.NVML_P2P_CAPS_INDEX_NVLINK)
     return bool(status == pynvml.NVML_P2P_STATUS_OK)
 
 
 def _level(one: Any, other: Any) -> Any:
-    return optional(pynvml.nvmlDeviceGetTopologyCommonAncestor, one, other)
+    return _ask(pynvml.nvmlDeviceGetTopologyCommonAncestor, one, other)
 
 
 def _same_node(one: Any, other: Any) -> bool:
     level = _level(one, other)
     return level is not None and level <= pynvml.NVML_TOPOLOGY_NODE
+
+
+def _ask(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call NVML about two GPUs; None also where one of them fails, which its own reading tells."""
+    try:
+        return function(*arguments)
+    except NvmlError as error:
+        if concerns_all(error):
+            raise
+        return None

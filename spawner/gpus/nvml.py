@@ -36,6 +36,7 @@ class NvmlProbe:
         self._session = NvmlSession()
         self._xids = XidLog()
         self._known: dict[str, GpuReading] = {}
+        self._islands: dict[str, str] = {}
         self._uuids: dict[int, str] = {}
 
     def driver_there(self) -> bool:
@@ -94,12 +95,9 @@ class NvmlProbe:
                 gpus.append(self._failed(uuid, index, failure))
             else:
                 unidentified.append(f"GPU {index} of this host: {explain_failure(failure)}")
-        islands = find_islands([(gpu, handle) for gpu, handle in handles if not self._known[gpu].health.lost])
-        gpus = sorted(
-            (dataclasses.replace(gpu, island=islands.get(gpu.uuid, gpu.island)) for gpu in gpus),
-            key=lambda gpu: gpu.index,
-        )
+        gpus = sorted(self._placed(gpus, handles), key=lambda gpu: gpu.index)
         self._known.update({gpu.uuid: gpu for gpu in gpus})
+        self._islands.update({gpu.uuid: gpu.island for gpu in gpus})
         self._uuids = {gpu.index: gpu.uuid for gpu in gpus}
         cuda = optional(pynvml.nvmlSystemGetCudaDriverVersion)
         return Inventory(
@@ -134,6 +132,14 @@ class NvmlProbe:
             reading = self._failed(uuid, index, error)
         self._known[uuid] = reading
         return reading
+
+    def _placed(self, gpus: list[GpuReading], handles: list[tuple[str, Any]]) -> Iterator[GpuReading]:
+        """Give the GPUs with their islands; those stay as they were while a GPU is lost, which may be a link in one."""
+        keep = any(gpu.health.lost for gpu in gpus)
+        islands = find_islands(handles)
+        for gpu in gpus:
+            before = self._islands.get(gpu.uuid, "") if keep else ""
+            yield dataclasses.replace(gpu, island=before or islands.get(gpu.uuid, ""))
 
     def _failed(self, uuid: str, index: int, error: Any) -> GpuReading:
         """Give what was known of a GPU that fails now."""

@@ -26,7 +26,8 @@ Value = str | int
 
 def why_not() -> str:
     """Give the reason why it cannot be compiled here; empty if it can."""
-    return "" if shutil.which("gcc") else "no C compiler: apt-get install gcc libc6-dev"
+    there = shutil.which("gcc") and Path("/usr/include/stdio.h").exists()
+    return "" if there else "no C compiler: apt-get install gcc libc6-dev"
 
 
 def build(directory: Path, version: str = VERSION) -> Path:
