@@ -299,14 +299,27 @@ def can_extend(desk: Desk, lease_id: str) -> datetime | Deny:
         return _extended(desk, books, pool, lease, None, quota, now)
 
 
-def end(desk: Desk, lease_id: str, actor: str, why: str, notice: timedelta = timedelta(0)) -> Lease:
-    """Let a lease end, after `notice`; the janitor then ends it as any other."""
+def end(
+    desk: Desk,
+    lease_id: str,
+    actor: str,
+    why: str,
+    notice: timedelta = timedelta(0),
+    code: str = "ended_by_admin",
+) -> Lease:
+    """Let a lease end, after `notice`; the janitor then ends it as any other.
+
+    Parameters
+    ----------
+    code
+        Why, see `spawner.policy.leases.Lease.ending`; ``released`` where its own user gives it back.
+    """
     now = desk.clock()
     with desk.ledger.transaction() as books:
         lease = _known(books, lease_id)
         if lease.state not in {LeaseState.OFFERED, LeaseState.PENDING, LeaseState.ACTIVE}:
             raise LeaseLost(f"Lease {lease_id} is {lease.state} already.")
-        ended = replace(lease, ends_at=min(lease.ends_at, now + notice), ending="ended_by_admin", warned=None)
+        ended = replace(lease, ends_at=min(lease.ends_at, now + notice), ending=code, warned=None)
         _update(books, ended, lease)
         _audit(books, now, actor, "lease.end", lease, ended, why)
         return ended

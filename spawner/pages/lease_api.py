@@ -16,7 +16,10 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
+from jupyterhub.utils import exponential_backoff
+
 from ..operations import holdings, leases
+from ..operations.desk import Desk
 from ..policy.leases import AtEnd, Lease, LeaseState
 from ..policy.leasing import describe
 from ..policy.model import Deny, Person
@@ -103,9 +106,13 @@ class ReleaseHandler(_Acting):
         spawner = self.asked_spawner("servers")
         at_end = at_end_in(self.body())
         lease = await self.lease_of(spawner)
-        await self.operate(spawner, leases.choose_at_end, lease.id, at_end)
-        await self.operate(spawner, leases.end, lease.id, self.current_user.name, "", code="released")
+        await self.operate(spawner, _give_back, lease.id, at_end, self.current_user.name)
         self.say({}, 202)
+
+
+def _give_back(desk: Desk, lease_id: str, at_end: AtEnd, actor: str) -> None:
+    leases.choose_at_end(desk, lease_id, at_end)
+    leases.end(desk, lease_id, actor, "", code="released")
 
 
 class RestartHandler(BerthHandler):
@@ -121,8 +128,8 @@ class RestartHandler(BerthHandler):
         user, name = spawner.user, spawner.name
         try:
             await self.stop_single_user(user, name)
-            while spawner.pending:  # a slow stop goes on behind the hub's back
-                await asyncio.sleep(0.5)
+            # A slow stop goes on behind the hub's back.
+            await exponential_backoff(lambda: not spawner.pending, "its stop takes too long", timeout=600)
             await self.spawn_single_user(user, name, options=options)
         except Exception:
             # The request is long answered; the user sees the failure on the server's page.
