@@ -1,15 +1,17 @@
 """Whether a request for GPUs is granted, has to wait, or is refused."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import chain
+from typing import Any
 
 from .accounting import free_again_at, hours_to_ms
-from .leases import Allot, GpuRequest, LeaseRules, Spent, Ticket, Wait
+from .leases import Allot, GpuRequest, LeaseRules, Spent, Ticket, TicketState, Wait
 from .model import Deny
-from .placement import place
+from .placement import Placement, place
 from .pool import Pool, SlotClass
-from .queue import Terms, TermsOf, ahead_of, in_order, walk
+from .queue import Rivals, Terms, TermsOf, ahead_of, walk
 from .quota import ALL, Quota
 
 _HOUR_MS = 3_600_000
@@ -28,8 +30,34 @@ def terms(
         ``Deny`` codes: ``no_gpus`` (no host has so many that will do), ``model_not_allowed``, ``over_limit`` (GPUs at
         once, or length), ``over_budget``.
     """
+    found = _allowed(pool, request, quota, spent, rules)
+    return found if found is not None else _refusal(pool, request, quota, spent, rules, now)
+
+
+def _allowed(pool: Pool, request: GpuRequest, quota: Quota, spent: Spent, rules: LeaseRules) -> Terms | None:
     classes = pool.classes(request, quota.models)
-    if not any(_fits_a_node(pool, slot_class, request.count) for slot_class in classes):
+    if (
+        spent.gpus_held + request.count > quota.gpus
+        or (request.hours is not None and request.hours > quota.lease_hours)
+        or not any(_fits_a_node(pool, slot_class, request.count) for slot_class in classes)
+    ):
+        return None
+    wanted = _wanted(request, quota)
+    budget = hours_to_ms(quota.gpu_hours)
+    if budget is None:
+        return Terms(classes, wanted)
+    affordable = _left(budget, spent) // request.count
+    if affordable >= _ms_up(wanted):
+        return Terms(classes, wanted)
+    if request.hours is None and affordable >= _ms_up(rules.shortest):
+        length = timedelta(milliseconds=affordable)
+        return Terms(classes, length, f"Shortened to {describe(length)}: that is what your GPU budget leaves.")
+    return None
+
+
+def _refusal(pool: Pool, request: GpuRequest, quota: Quota, spent: Spent, rules: LeaseRules, now: datetime) -> Deny:
+    """Say why a request is not allowed."""
+    if not any(_fits_a_node(pool, slot_class, request.count) for slot_class in pool.classes(request, quota.models)):
         return _nothing_fits(pool, request, quota)
     if spent.gpus_held + request.count > quota.gpus:
         return Deny("over_limit", _too_many(request.count, quota.gpus, spent.gpus_held))
@@ -39,29 +67,8 @@ def terms(
             f"{_hours(request.hours)} asked for; you may have GPUs for {_hours(quota.lease_hours)} at a time. "
             "Ask for less: a lease can be extended while nobody waits.",
         )
-    return _within_budget(request, quota, spent, rules, now, classes)
-
-
-def _within_budget(
-    request: GpuRequest,
-    quota: Quota,
-    spent: Spent,
-    rules: LeaseRules,
-    now: datetime,
-    classes: tuple[SlotClass, ...],
-) -> Terms | Deny:
-    wanted = lease_length(quota.lease_hours if request.hours is None else request.hours)
-    budget = hours_to_ms(quota.gpu_hours)
-    if budget is None:
-        return Terms(classes, wanted)
-    left = max(0, budget - spent.used_ms - spent.committed_ms)
-    affordable = left // request.count
-    if affordable >= _ms_up(wanted):
-        return Terms(classes, wanted)
-    if request.hours is None and affordable >= _ms_up(rules.shortest):
-        length = timedelta(milliseconds=affordable)
-        return Terms(classes, length, f"Shortened to {describe(length)}: that is what your GPU budget leaves.")
-    needed = _ms_up(rules.shortest if request.hours is None else wanted) * request.count
+    budget = round(quota.gpu_hours * _HOUR_MS)
+    needed = _ms_up(rules.shortest if request.hours is None else _wanted(request, quota)) * request.count
     again = free_again_at(spent.past, needed, budget, now, rules.window)
     # To the next full minute, or it would not be true yet at the time that is shown.
     when = (
@@ -72,8 +79,17 @@ def _within_budget(
     return Deny(
         "over_budget",
         f"{'At least ' if request.hours is None else ''}{_amount(needed, math.ceil)} GPU-hours are needed, and "
-        f"{_amount(left, math.floor)} of your {quota.gpu_hours:g} per {_period(rules.window)} are left. {when}",
+        f"{_amount(_left(budget, spent), math.floor)} of your {quota.gpu_hours:g} per {_period(rules.window)} are "
+        f"left. {when}",
     )
+
+
+def _wanted(request: GpuRequest, quota: Quota) -> timedelta:
+    return lease_length(quota.lease_hours if request.hours is None else request.hours)
+
+
+def _left(budget: int, spent: Spent) -> int:
+    return max(0, budget - spent.used_ms - spent.committed_ms)
 
 
 def lease_length(hours: float) -> timedelta:
@@ -160,16 +176,13 @@ def decide(
     conditions = terms(pool, request, quota, spent, rules, now)
     if isinstance(conditions, Deny):
         return conditions
-    ahead = list(pool.queue.values()) if ticket is None else ahead_of(ticket, pool, rules, now)
+    ahead = ahead_of(ticket, pool, rules, now)
     classes = conditions.classes
-    if not any(len(ids) >= request.count for c in classes for ids in pool.free(c).values()):
+    if not any(pool.has_free(slot_class, request.count) for slot_class in classes):
         return Wait(len(ahead) + 1, _busy(request))
-    promises = None
-    rivals = in_order(_rivals(pool, ahead, classes), pool, rules, now)
-    for _, promises in walk(rivals, pool, terms_of, rules, now, rules.depth):
-        if promises.closed.issuperset(classes):
-            return Wait(len(ahead) + 1, _promised(request))
-    found = place(pool, request, classes, conditions.length, rules, now, promises)
+    found = place(pool, request, classes, conditions.length, rules, now)
+    if ahead and found is not None:
+        found = _behind(ahead, request, conditions, pool, rules, now, terms_of)
     if found is None:
         return Wait(len(ahead) + 1, _promised(request))
     if found.until < now + conditions.length:
@@ -178,17 +191,32 @@ def decide(
     return Allot(found.slots, found.until, conditions.note)
 
 
-def _rivals(pool: Pool, tickets: list[Ticket], classes: Iterable[SlotClass]) -> list[Ticket]:
-    """Keep those who want slots of these classes, or of such as their rivals want; the others cannot be passed."""
-    wanted = [(ticket, pool.classes(ticket.request, ALL)) for ticket in tickets]
-    kinds = {id(theirs): theirs for _, theirs in wanted}.values()  # the pool gives the same for the same wish
-    rivalled = set(classes)
-    before = 0
-    while before < len(rivalled):
-        before = len(rivalled)
-        rivalled.update(*(theirs for theirs in kinds if not rivalled.isdisjoint(theirs)))
-    concerned = {id(theirs) for theirs in kinds if not rivalled.isdisjoint(theirs)}
-    return [ticket for ticket, theirs in wanted if id(theirs) in concerned]
+def _behind(
+    ahead: list[tuple[Any, Ticket]],
+    request: GpuRequest,
+    conditions: Terms,
+    pool: Pool,
+    rules: LeaseRules,
+    now: datetime,
+    terms_of: TermsOf,
+) -> Placement | None:
+    """Give what a request can have without passing those ahead."""
+    rivals = Rivals(pool, ahead, conditions.classes)
+    last = Ticket("", request, TicketState.WAITING, now)
+    found = None
+    for serving, closed in walk(
+        chain(rivals, [last]),
+        pool,
+        lambda ticket: conditions if ticket is last else terms_of(ticket),
+        rules,
+        now,
+        rules.depth,
+    ):
+        found = serving.placement if serving.ticket is last else None
+        rivals.closed = closed
+        if closed.issuperset(conditions.classes):
+            break
+    return found
 
 
 def _busy(request: GpuRequest) -> str:
@@ -223,15 +251,13 @@ def terms_by(
     quota_of: Callable[[Ticket], Quota],
     spent_of: SpentOf,
     rules: LeaseRules,
-    now: datetime,
 ) -> TermsOf:
     """Give the function that tells a ticket's terms, each asked for at most once."""
     known: dict[str, Terms | None] = {}
 
     def terms_of(ticket: Ticket) -> Terms | None:
         if ticket.id not in known:
-            found = terms(pool, ticket.request, quota_of(ticket), spent_of(ticket.user), rules, now)
-            known[ticket.id] = None if isinstance(found, Deny) else found
+            known[ticket.id] = _allowed(pool, ticket.request, quota_of(ticket), spent_of(ticket.user), rules)
         return known[ticket.id]
 
     return terms_of

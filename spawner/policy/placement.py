@@ -1,13 +1,17 @@
 """Which slots a request gets now, or which it could have first, and until when."""
 
-from collections.abc import Iterable, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import itemgetter
 
 from .gpus import Slot
 from .leases import GpuRequest, LeaseRules, LeaseState
-from .pool import Pool, SlotClass
+from .pool import FREE, Pool, SlotClass
+
+_Known = tuple[int, timedelta, datetime]
 
 
 @dataclass
@@ -18,16 +22,45 @@ class Promises:
     ----------
     wanted
         Per slot, the times for which it is promised, in order.
-    closed
-        Classes of which nobody behind gets anything: somebody waits for them who was promised nothing.
     """
 
     wanted: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
-    closed: set[SlotClass] = field(default_factory=set)
+    _taken: dict[str, dict[str, list[tuple[datetime, datetime]]]] = field(default_factory=dict)
+    _known: dict[tuple[str, SlotClass], dict[str, list[_Known]]] = field(default_factory=dict)
 
     def promise(self, slots: Iterable[str], start: datetime, end: datetime) -> None:
         for slot in slots:
             self.wanted[slot] = sorted([*self.wanted.get(slot, []), (start, end)])
+            for of_course in self._taken.values():
+                of_course.pop(slot, None)
+
+    def taken(
+        self, pool: Pool, slot_id: str, course: str, rules: LeaseRules, now: datetime
+    ) -> list[tuple[datetime, datetime]]:
+        """List the times from `now` on at which a slot cannot be had, in order; kept, for a walk asks often."""
+        known = self._taken.setdefault(course, {})
+        if slot_id not in known:
+            taken = pool.reserved(slot_id, course)
+            if slot_id in self.wanted:
+                taken = sorted([*taken, *self.wanted[slot_id]])
+            lease = pool.holder(slot_id)
+            if lease is not None:
+                end = now if lease.state is LeaseState.RELEASING else max(lease.ends_at, now)
+                taken.insert(0, (now, end + rules.turnover))
+            known[slot_id] = taken
+        return known[slot_id]
+
+    def learn(self, slot_class: SlotClass, node: str, request: GpuRequest, length: timedelta, start: datetime) -> None:
+        """Note when a node has room for a wish: as promises are only added, it never has sooner for a larger one."""
+        of_class = self._known.setdefault((request.course, slot_class), {})
+        of_class.setdefault(node, []).append((request.count, length, start))
+
+    def known(self, slot_class: SlotClass, node: str, request: GpuRequest, length: timedelta) -> datetime | None:
+        """Give a time before which a node has no room for a wish, if that is known."""
+        learnt = self._known.get((request.course, slot_class), {}).get(node, ())
+        return max(
+            (start for count, shorter, start in learnt if count <= request.count and shorter <= length), default=None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +123,6 @@ class _Search:
 
     def among(self, slot_class: SlotClass, only: AbstractSet[str] | None = None) -> tuple[str, ...]:
         """Choose slots of a class for the whole length; none if there are too few."""
-        if slot_class in self.promises.closed:
-            return ()
         count, whole_end = self.request.count, self.now + self.length
         apart: tuple[str, ...] = ()
         nodes = [ids if only is None else ids & only for ids in self.pool.free(slot_class).values()]
@@ -179,36 +210,45 @@ def earliest(
     Returns
     -------
     Placement or None
-        None if it can never be: too few slots are usable, or the classes are closed.
+        None if it can never be: too few slots are usable.
     """
     best: Placement | None = None
-    for slot_class in classes:
-        if slot_class in promises.closed:
-            continue
-        for bound, ids in _by_bound(pool, slot_class, request.count, rules, now):
-            if best is not None and bound >= best.start:
-                break
-            found = _earliest_among(pool, ids, request, length, rules, now, promises)
-            if found and (best is None or found.start < best.start):
-                best = found
+    later: list[tuple[datetime, str, SlotClass]] = []
+
+    def look(bound: datetime, node: str, slot_class: SlotClass) -> Placement | None:
+        ids = pool.members(slot_class)[node]
+        found = _earliest_among(pool, ids, request, length, rules, now, bound, promises)
+        if found:
+            promises.learn(slot_class, node, request, length, found.start)
+        return found if best is None or (found and found.start < best.start) else best
+
+    # Most nodes need no look: too few of their leases end before the best that is found so far, or the walk knows from
+    # a smaller wish that there is no room.
+    for bound, node, slot_class in _by_bound(pool, request.count, classes, rules, now):
+        if best is not None and bound >= best.start:
+            break
+        known = promises.known(slot_class, node, request, length)
+        if known is not None and known > bound:
+            later.append((known, node, slot_class))
+        else:
+            best = look(bound, node, slot_class)
+    for bound, node, slot_class in sorted(later, key=itemgetter(0)):
+        if best is not None and bound >= best.start:
+            break
+        best = look(bound, node, slot_class)
     return best
 
 
 def _by_bound(
-    pool: Pool, slot_class: SlotClass, count: int, rules: LeaseRules, now: datetime
-) -> list[tuple[datetime, Iterable[str]]]:
-    """List the nodes that have enough slots, each with a time before which too few of them end, soonest first."""
-    free, found = pool.free(slot_class), []
-    for node, ids in pool.members(slot_class).items():
-        missing = count - len(free.get(node, ()))
-        if missing <= 0:
-            found.append((now, ids))
-            continue
-        ends = pool.ends(slot_class, node)
-        if missing <= len(ends):
-            found.append((max(now, ends[missing - 1]) + rules.turnover, ids))
-    found.sort(key=lambda node: node[0])
-    return found
+    pool: Pool, count: int, classes: Sequence[SlotClass], rules: LeaseRules, now: datetime
+) -> Iterator[tuple[datetime, str, SlotClass]]:
+    """Give the nodes that have enough slots, with the time before which too few are free for sure, soonest first."""
+
+    def of_class(slot_class: SlotClass) -> Iterator[tuple[datetime, str, SlotClass]]:
+        for end, node in pool.soonest(slot_class, count):
+            yield now if end is FREE else max(end, now) + rules.turnover, node, slot_class
+
+    return heapq.merge(*map(of_class, classes), key=itemgetter(0))
 
 
 def _earliest_among(
@@ -218,21 +258,23 @@ def _earliest_among(
     length: timedelta,
     rules: LeaseRules,
     now: datetime,
+    bound: datetime,
     promises: Promises,
 ) -> Placement | None:
-    taken = {
-        slot_id: _taken(pool, slot_id, request.course, rules, now, promises)
+    """Find the first moment from `bound` on at which enough of these slots of one node are free."""
+    needed = length + rules.turnover
+    slots = [
+        (slot.gpu, slot_id, promises.taken(pool, slot_id, request.course, rules, now))
         for slot_id in ids
-        if pool.slots[slot_id].usable
-    }
-    moment = now
+        if (slot := pool.slots[slot_id]).usable
+    ]
+    moment = bound
     while True:
         first: dict[str, tuple[datetime, str]] = {}
-        for slot_id, times in taken.items():
-            candidate = _gap(times, length + rules.turnover, moment), slot_id
-            gpu = pool.slots[slot_id].gpu
-            if gpu not in first or candidate < first[gpu]:
-                first[gpu] = candidate
+        for gpu, slot_id, taken in slots:
+            start = _gap(taken, needed, moment) if taken else moment
+            if gpu not in first or (start, slot_id) < first[gpu]:
+                first[gpu] = start, slot_id
         if len(first) < request.count:
             return None
         chosen = sorted(first.values())[: request.count]
@@ -240,21 +282,6 @@ def _earliest_among(
             return Placement(tuple(slot_id for _, slot_id in chosen), moment, moment + length)
         # What is free earlier may be wanted again by then: look once more from there.
         moment = chosen[-1][0]
-
-
-def _taken(
-    pool: Pool, slot_id: str, course: str, rules: LeaseRules, now: datetime, promises: Promises
-) -> list[tuple[datetime, datetime]]:
-    """List the times from `now` on at which a slot cannot be had, in order."""
-    taken = pool.reserved(slot_id, course)
-    promised = promises.wanted.get(slot_id)
-    if promised:
-        taken = sorted([*taken, *promised])
-    lease = pool.holder(slot_id)
-    if lease is not None:
-        end = now if lease.state is LeaseState.RELEASING else max(lease.ends_at, now)
-        taken = [(now, end + rules.turnover), *taken]
-    return taken
 
 
 def _gap(taken: list[tuple[datetime, datetime]], needed: timedelta, moment: datetime) -> datetime:

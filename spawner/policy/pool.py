@@ -14,7 +14,9 @@ from .gpus import Slot, SlotKind
 from .leases import GpuRequest, Lease, LeaseState, Reservation, Ticket, TicketState
 from .quota import allows
 
-_AT_ONCE = datetime.min.replace(tzinfo=UTC)  # sorts before every end
+# Before every end: of slots that are free, and of leases that are being released.
+FREE = datetime.min.replace(tzinfo=UTC)
+RELEASING = FREE.replace(day=2)
 
 
 class SlotClass(NamedTuple):
@@ -61,7 +63,8 @@ class Pool:
         self._reserved: dict[str, list[tuple[datetime, datetime, str]]] = {}
         self._islands: Counter[tuple[str, str, SlotClass]] = Counter()
         self._on_gpu: Counter[str] = Counter()
-        # Answers that hold until the inventory changes.
+        # Answers that hold until a slot of the class, or the inventory, changes.
+        self._soonest: dict[SlotClass, dict[int, list[tuple[datetime, str]]]] = {}
         self._fitting: dict[tuple[object, ...], tuple[SlotClass, ...]] = {}
         self._widest: dict[tuple[SlotClass, bool], int] = {}
         for slot in slots:
@@ -132,6 +135,10 @@ class Pool:
         """Give the ids of the usable slots that nobody holds, by node; only nodes that have some."""
         return self._free.get(slot_class, {})
 
+    def has_free(self, slot_class: SlotClass, count: int) -> bool:
+        """Tell whether a node has so many free slots of a class."""
+        return any(len(ids) >= count for ids in self.free(slot_class).values())
+
     def members(self, slot_class: SlotClass) -> Mapping[str, Iterable[str]]:
         """Give the ids of all slots of a class, by node."""
         return self._classes.get(slot_class, {})
@@ -155,12 +162,23 @@ class Pool:
             )
         return self._widest[key]
 
-    def ends(self, slot_class: SlotClass, node: str) -> list[datetime]:
-        """Give the ends of the leases that hold usable slots of a class on a node, in order.
+    def soonest(self, slot_class: SlotClass, count: int) -> list[tuple[datetime, str]]:
+        """List the nodes that have so many usable slots of a class, in the order in which so many leases of them end.
 
-        What is being released counts as ended long ago.
+        Each with that time; `FREE` where so many are free, `RELEASING` where the last of them is being released.
         """
-        return self._ends.get(slot_class, {}).get(node, [])
+        known = self._soonest.setdefault(slot_class, {})
+        if count not in known:
+            free, ends = self._free.get(slot_class, {}), self._ends.get(slot_class, {})
+            found = []
+            for node in self._classes.get(slot_class, ()):
+                missing = count - len(free.get(node, ()))
+                if missing <= 0:
+                    found.append((FREE, node))
+                elif missing <= len(held := ends.get(node, ())):
+                    found.append((held[missing - 1], node))
+            known[count] = sorted(found)
+        return known[count]
 
     def free_in_island(self, slot: Slot) -> int:
         return self._islands[slot.node, slot.island, self._class[slot.id]]
@@ -172,6 +190,7 @@ class Pool:
         if not slot.usable:
             return
         slot_class = self._class[slot.id]
+        self._soonest.pop(slot_class, None)
         lease = self.holder(slot.id)
         if lease is not None:
             insort(self._ends.setdefault(slot_class, {}).setdefault(slot.node, []), _end(lease))
@@ -184,6 +203,7 @@ class Pool:
         if not slot.usable:
             return
         slot_class = self._class[slot.id]
+        self._soonest.pop(slot_class, None)
         lease = self.holder(slot.id)
         if lease is not None:
             ends = self._ends[slot_class][slot.node]
@@ -285,4 +305,4 @@ def class_of(slot: Slot) -> SlotClass:
 
 
 def _end(lease: Lease) -> datetime:
-    return _AT_ONCE if lease.state is LeaseState.RELEASING else lease.ends_at
+    return RELEASING if lease.state is LeaseState.RELEASING else lease.ends_at

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
-from .leases import LeaseRules, Ticket
+from .leases import GpuRequest, LeaseRules, Ticket
 from .placement import Placement, Promises, earliest, place
 from .pool import Pool, SlotClass
 from .quota import ALL
@@ -24,23 +25,7 @@ def order(tickets: Iterable[Ticket], pool: Pool, rules: LeaseRules, now: datetim
     its promised start (`spawner.policy.placement.place`), and nobody extends while it waits
     (`spawner.policy.extension.extend`).
     """
-    return list(in_order(tickets, pool, rules, now))
-
-
-def in_order(tickets: Iterable[Ticket], pool: Pool, rules: LeaseRules, now: datetime) -> Iterator[Ticket]:
-    """Give tickets as `order` sorts them, sorted only as far as they are asked for."""
-    shares = pool.shares
-    line = [(*_key(ticket, shares, rules, now), ticket) for ticket in tickets]
-    heapq.heapify(line)
-    while line:
-        yield heapq.heappop(line)[-1]
-
-
-def ahead_of(ticket: Ticket, pool: Pool, rules: LeaseRules, now: datetime) -> list[Ticket]:
-    """List those in the queue who go before a ticket, in no order."""
-    shares = pool.shares
-    own = _key(ticket, shares, rules, now)
-    return [other for other in pool.queue.values() if other.id != ticket.id and _key(other, shares, rules, now) < own]
+    return sorted(tickets, key=lambda ticket: _key(ticket, pool.shares, rules, now))
 
 
 _Key = tuple[int, bool, int, float, datetime, str]
@@ -51,6 +36,65 @@ def _key(ticket: Ticket, shares: Mapping[str, float], rules: LeaseRules, now: da
     if now - arrived >= rules.patience:
         return -ticket.moved_up, False, 0, 0.0, arrived, ticket.id
     return -ticket.moved_up, True, -ticket.priority, shares.get(ticket.request.user, 0.0), arrived, ticket.id
+
+
+_Entry = tuple[_Key, Ticket]
+
+
+def ahead_of(ticket: Ticket | None, pool: Pool, rules: LeaseRules, now: datetime) -> list[_Entry]:
+    """List those in the queue who go before a ticket, in no order; all for None."""
+    shares = pool.shares
+    line = [(_key(other, shares, rules, now), other) for other in pool.queue.values()]
+    if ticket is None:
+        return line
+    own = _key(ticket, shares, rules, now)
+    return [entry for entry in line if entry[0] < own]
+
+
+class Rivals:
+    """Those ahead who may want the same slots, or the same as such want; the others cannot be passed. Next first.
+
+    Sorted only as far as they are asked for: a decision seldom looks at more than a few.
+
+    Parameters
+    ----------
+    ahead
+        From `ahead_of`.
+    classes
+        Of the slots.
+
+    Attributes
+    ----------
+    closed
+        To be set while going through them: classes that nobody behind gets. Who wants nothing else is left out then.
+    """
+
+    def __init__(self, pool: Pool, ahead: list[_Entry], classes: Iterable[SlotClass]) -> None:
+        self.closed: frozenset[SlotClass] = frozenset()
+        # Few lines of many tickets, one per wish: the pool gives the same classes for the same wish.
+        lines: dict[int, tuple[tuple[SlotClass, ...], list[_Entry]]] = {}
+        for entry in ahead:
+            wanted = pool.classes(entry[1].request, ALL)
+            lines.setdefault(id(wanted), (wanted, []))[1].append(entry)
+        concerned, before = set(classes), 0
+        while before < len(concerned):
+            before = len(concerned)
+            concerned.update(*(wanted for wanted, _ in lines.values() if not concerned.isdisjoint(wanted)))
+        self._lines = [(wanted, line) for wanted, line in lines.values() if not concerned.isdisjoint(wanted)]
+
+    def __iter__(self) -> Iterator[Ticket]:
+        for _, line in self._lines:
+            heapq.heapify(line)
+        while True:
+            closed = self.closed
+            lines = [line for wanted, line in self._lines if line and not closed.issuperset(wanted)]
+            if not lines:
+                return
+            while closed is self.closed and lines:
+                line = min(lines)
+                yield heapq.heappop(line)[1]
+                if not line:
+                    lines.remove(line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,44 +141,68 @@ class Serving:
 
 def walk(
     line: Iterable[Ticket], pool: Pool, terms_of: TermsOf, rules: LeaseRules, now: datetime, depth: int | None = None
-) -> Iterator[tuple[Serving, Promises]]:
+) -> Iterator[tuple[Serving, frozenset[SlotClass]]]:
     """Go through a line in order: each gets what is free now, or a promise, and leaves the rest to those behind.
 
     Parameters
     ----------
     depth
-        How many tickets that have to wait for slots of a class get a promise; all if None. From the next one on, the
-        class is closed: those behind get nothing of it, so that nobody is passed who was promised nothing.
+        How many tickets that have to wait for slots of a class get a promise. From the next one on, the class is
+        closed: those behind get nothing of it, so that nobody is passed who was promised nothing. None promises to
+        all, and tells each ticket's time; else promises are made only once they matter, and not told.
 
     Yields
     ------
     tuple
-        The ticket's serving, and the promises made up to and including it.
+        The ticket's serving, and the classes that are closed.
     """
     promises = Promises()
+    closed: frozenset[SlotClass] = frozenset()
     promised: Counter[SlotClass] = Counter()
+    owed: list[Callable[[], Placement | None]] = []
     for position, ticket in enumerate(line, start=1):
-        if promises.closed and promises.closed.issuperset(pool.classes(ticket.request, ALL)):
-            yield Serving(ticket, position, None), promises
+        if closed and closed.issuperset(pool.classes(ticket.request, ALL)):
+            yield Serving(ticket, position, None), closed
             continue
         terms = terms_of(ticket)
         if terms is None:
-            yield Serving(ticket, position, None, blocked=True), promises
+            yield Serving(ticket, position, None, blocked=True), closed
             continue
         request, length = ticket.request, terms.length
         # Who can have nothing of a class, as long as GPUs are out of service, holds nobody up there.
         able = [slot_class for slot_class in terms.classes if pool.widest(slot_class, usable=True) >= request.count]
-        found = place(pool, request, able, length, rules, now, promises)
+        open_now = [slot_class for slot_class in able if slot_class not in closed]
+        found = None
+        if any(pool.has_free(slot_class, request.count) for slot_class in open_now):
+            for make in owed:
+                make()
+            owed.clear()
+            found = place(pool, request, open_now, length, rules, now, promises)
         if found:
             promises.promise(found.slots, now, found.until + rules.turnover)
-        elif depth is None or any(promised[slot_class] < depth for slot_class in able):
+        elif depth is None:
+            found = _promise(pool, request, open_now, length, rules, now, promises)
+        elif any(promised[slot_class] < depth for slot_class in able):
             promised.update(able)
-            found = earliest(pool, request, able, length, rules, now, promises)
-            if found:
-                promises.promise(found.slots, found.start, found.until + rules.turnover)
+            owed.append(partial(_promise, pool, request, open_now, length, rules, now, promises))
         else:
-            promises.closed.update(able)
-        yield Serving(ticket, position, found, note=terms.note), promises
+            closed |= set(able)
+        yield Serving(ticket, position, found, note=terms.note), closed
+
+
+def _promise(
+    pool: Pool,
+    request: GpuRequest,
+    classes: list[SlotClass],
+    length: timedelta,
+    rules: LeaseRules,
+    now: datetime,
+    promises: Promises,
+) -> Placement | None:
+    found = earliest(pool, request, classes, length, rules, now, promises)
+    if found:
+        promises.promise(found.slots, found.start, found.until + rules.turnover)
+    return found
 
 
 def offers(pool: Pool, terms_of: TermsOf, rules: LeaseRules, now: datetime) -> list[Serving]:
