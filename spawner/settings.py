@@ -154,6 +154,9 @@ class LeaseSettings(_Section):
         24, gt=0, description="After which a ticket goes before all younger ones, whatever their priority and share."
     )
     offer_minutes: float = Field(5, gt=0, le=120, description="How long free GPUs are held for who waited for them.")
+    wait_seconds: int = Field(
+        60, ge=0, le=600, description="How long a start waits in the queue before it hands over to the queue's page."
+    )
     shortest_minutes: float = Field(10, gt=0, description="No lease is cut shorter than this by what is reserved.")
     turnover_seconds: float = Field(
         120, ge=0, description="From the end of a lease until its GPUs are surely free, in plans."

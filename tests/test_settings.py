@@ -8,8 +8,16 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from spawner.policy.model import DIMENSIONS, LimitRule, Limits
-from spawner.settings import DefaultLimits, ProfileSettings, Settings, SizeSettings, SpawnerSettings
+from spawner.policy.model import DIMENSIONS, LimitRule
+from spawner.policy.quota import QUOTA_DIMENSIONS, Quota, QuotaRule
+from spawner.settings import (
+    DefaultLimits,
+    ProfileSettings,
+    QuotaSettings,
+    Settings,
+    SizeSettings,
+    SpawnerSettings,
+)
 
 SECRET = "correct horse battery staple"
 
@@ -65,16 +73,17 @@ def test_defaults_are_the_ones_tools_rely_on() -> None:
 
 
 def test_limits_and_sizes_have_the_policys_dimensions() -> None:
-    assert tuple(DefaultLimits.model_fields) == DIMENSIONS
+    assert tuple(DefaultLimits.model_fields) == QUOTA_DIMENSIONS
+    assert tuple(QuotaSettings.model_fields) == QUOTA_DIMENSIONS
     assert tuple(SizeSettings.model_fields) == DIMENSIONS
 
 
 def test_limits_become_the_policys_rules() -> None:
     settings = Settings(limits={"groups": {"lab": {"gpus": 4}}, "users": {"ann": {"memory": "1 GiB"}}})
     rules = settings.limits.rules()
-    assert rules.default == Limits(4, 16 << 30, 4096, 4 << 30, 16384, 1)
-    assert rules.groups == {"lab": LimitRule(gpus=4)}
-    assert rules.users == {"ann": LimitRule(memory=1 << 30)}
+    assert rules.default == Quota(4, 16 << 30, 4096, 4 << 30, 16384, 1)
+    assert rules.groups == {"lab": QuotaRule(gpus=4)}
+    assert rules.users == {"ann": QuotaRule(memory=1 << 30)}
 
 
 def test_settings_do_not_change() -> None:

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pydantic import SecretStr
 from traitlets import Any as AnyTrait
-from traitlets import HasTraits, Int
+from traitlets import HasTraits
 
 from ..errors import BerthError, LedgerUnavailable
 from ..operations import leases, offers
@@ -42,9 +42,6 @@ class GpuLeaseMixin(HasTraits):
         None,
         allow_none=True,
         help="Database of the GPU ledger, such as sqlite:////srv/ledger.sqlite; without one no GPUs are handed out.",
-    ).tag(config=True)
-    queue_wait = Int(
-        60, min=0, help="Seconds that a start waits in the queue before it hands over to the queue page."
     ).tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:
@@ -171,7 +168,7 @@ class GpuLeaseMixin(HasTraits):
 
     async def _wait(self, answer: leases.Queued, wanted: GpuRequest, request: SpawnRequest) -> leases.Answer:
         told = ""
-        for _ in range(int(self.queue_wait / _LOOK_SECONDS)):
+        for _ in range(int(self.leases.wait_seconds / _LOOK_SECONDS)):
             place = await self.operate(offers.look_up, wanted.user, wanted.server)
             if place is None:
                 return Deny("taken_out", "This server was taken out of the queue.")

@@ -8,7 +8,7 @@ import docker
 
 from ..engine import certificates, containers
 from ..engine.containers import ContainerSpec, Mount
-from ..engine.devices import GpuAccess
+from ..engine.devices import NO_GPUS, GpuAccess
 from ..engine.network import UserNetwork
 from ..policy.gpus import Slot, SlotKind
 from ..policy.model import Grant
@@ -17,7 +17,9 @@ from ..policy.names import home_volume_name
 _TRANSLATION = "1.41"  # API version that names the keys of HostConfig: Engine 20.10's
 
 
-def build_spec(spawner: Any, grant: Grant, image: str, network: UserNetwork, gpu_access: GpuAccess) -> ContainerSpec:
+def build_spec(
+    spawner: Any, grant: Grant, image: str, network: UserNetwork, gpu_access: GpuAccess = NO_GPUS
+) -> ContainerSpec:
     """Say all about the container of a granted start. Writes the bundle of certificates, where there are extra ones."""
     environment = {**spawner.get_env(), "JUPYTER_IMAGE_SPEC": image, **lease_environment(spawner.slots)}
     mounts = [Mount(mount.source, mount.target, mount.read_only) for mount in spawner.mounts]

@@ -187,7 +187,7 @@ async def test_a_container_that_never_ran_is_removed(
     client: docker.APIClient, make_spawner: MakeSpawner, tiny: str
 ) -> None:
     before = make_spawner()
-    grant = before.decide(SpawnRequest("tiny"))
+    grant = before.decide(SpawnRequest("tiny"), before.limits.rules())
     assert isinstance(grant, Grant)
     spec = build_spec(before, grant, tiny, await before._network())
     containers.create(client, spec)
@@ -201,7 +201,7 @@ async def test_a_start_that_came_to_nothing_is_removed(
     client: docker.APIClient, make_spawner: MakeSpawner, tiny: str
 ) -> None:
     before = make_spawner(behave="mute")
-    grant = before.decide(SpawnRequest("tiny"))
+    grant = before.decide(SpawnRequest("tiny"), before.limits.rules())
     assert isinstance(grant, Grant)
     spec = build_spec(before, grant, tiny, await before._network())
     containers.start(client, containers.create(client, spec))

@@ -32,8 +32,8 @@ def test_the_environment_is_jupyterhubs_own_trait() -> None:
 
 def test_our_own_traits_have_help_too() -> None:
     own = set(TensorFlowSpawner.class_own_traits(config=True))
-    assert {"hub_id", "data_dir", "gpus_managed"} <= own
-    assert all(TensorFlowSpawner.class_own_traits()[name].help for name in ("hub_id", "data_dir", "gpus_managed"))
+    assert {"hub_id", "data_dir"} <= own
+    assert all(TensorFlowSpawner.class_own_traits()[name].help for name in ("hub_id", "data_dir"))
 
 
 def test_plain_dictionaries_in_a_hubs_configuration(make_user: Any) -> None:
@@ -42,12 +42,12 @@ def test_plain_dictionaries_in_a_hubs_configuration(make_user: Any) -> None:
     c.TensorFlowSpawner.limits = {"groups": {"lab": {"gpus": 4}}}
     c.TensorFlowSpawner.network = {"firewall": "external"}
     c.TensorFlowSpawner.stop_grace = 3
-    c.TensorFlowSpawner.gpus_managed = 2
+    c.TensorFlowSpawner.ledger_url = "sqlite:////x"
     spawner = TensorFlowSpawner(config=c, user=make_user())
     assert spawner.profiles == (ProfileSettings(slug="small", name="Small", memory=1 << 30),)
     assert spawner.limits.groups["lab"].gpus == 4
     assert spawner.network.firewall == "external"
-    assert (spawner.stop_grace, spawner.gpus_managed) == (3, 2)
+    assert (spawner.stop_grace, spawner.ledger_url) == (3, "sqlite:////x")
     # What was not set keeps the schema's defaults.
     assert spawner.limits.default.memory == 16 << 30
     assert spawner.network.blocked == ("169.254.0.0/16",)

@@ -18,6 +18,7 @@ from spawner.policy.model import (
     Profile,
     SpawnRequest,
 )
+from spawner.policy.quota import ALL, Quota, QuotaRule
 
 from .strategies import PEOPLE, PROFILES, REQUESTS, RULES
 
@@ -28,19 +29,18 @@ GPU = Profile("gpu", "GPU", "", LimitRule(cpu=2, memory=6 << 30, gpus=1))
 ANN = Person("ann", frozenset({"students"}))
 
 
-@given(REQUESTS, PEOPLE, PROFILES, RULES, st.integers(0, 8))
+@given(REQUESTS, PEOPLE, PROFILES, RULES)
 def test_a_grant_stays_within_every_limit(
-    request: SpawnRequest, person: Person, profiles: list[Profile], rules: LimitRules, managed: int
+    request: SpawnRequest, person: Person, profiles: list[Profile], rules: LimitRules
 ) -> None:
-    decision = admit(request, person, profiles, rules, managed)
+    decision = admit(request, person, profiles, rules)
     if isinstance(decision, Deny):
-        assert decision.code in {"unknown_profile", "over_limit", "no_gpus"}
+        assert decision.code in {"unknown_profile", "over_limit"}
         assert decision.reason.endswith(".")
         return
     limits, most = decision.limits, limits_of(rules, person)
     assert all(getattr(limits, dimension) <= getattr(most, dimension) for dimension in DIMENSIONS)
-    assert limits.gpus <= managed
-    assert decision.profile in profiles_for(profiles, person)
+    assert decision.profile in profiles_for(profiles, person, rules)
     assert decision.profile.slug == request.profile
     for dimension in DIMENSIONS:
         # What the profile says is given exactly, never cut down.
@@ -50,18 +50,18 @@ def test_a_grant_stays_within_every_limit(
     if decision.profile.size.shm is None:
         assert limits.shm <= limits.memory // 2
     wanted = request.gpus if request.gpus is not None else decision.profile.size.gpus or 0
-    assert limits.gpus == wanted or (limits.gpus == 0 and request.if_busy is IfBusy.CPU and decision.note)
+    assert limits.gpus == wanted
 
 
-@given(REQUESTS, PEOPLE, PROFILES, RULES, st.integers(0, 8), st.integers(0, 4))
+@given(REQUESTS, PEOPLE, PROFILES, RULES, st.integers(0, 4))
 def test_a_profile_for_others_looks_like_one_that_does_not_exist(
-    request: SpawnRequest, person: Person, profiles: list[Profile], rules: LimitRules, managed: int, at: int
+    request: SpawnRequest, person: Person, profiles: list[Profile], rules: LimitRules, at: int
 ) -> None:
     person = replace(person, admin=False)
     for_others = Profile("no-such", "Secret", "", LimitRule(), users=frozenset({"somebody"}))
     with_it = [*profiles[:at], for_others, *profiles[at:]]
     for asked in (request, replace(request, profile="no-such")):
-        assert admit(asked, person, with_it, rules, managed) == admit(asked, person, profiles, rules, managed)
+        assert admit(asked, person, with_it, rules) == admit(asked, person, profiles, rules)
 
 
 @given(PEOPLE, PROFILES)
@@ -74,28 +74,38 @@ def test_who_may_use_a_profile(person: Person, profiles: list[Profile]) -> None:
             or not profile.groups.isdisjoint(person.groups)
         )
         assert may_use(profile, person) == allowed
-    assert profiles_for(profiles, person) == [profile for profile in profiles if may_use(profile, person)]
+    assert profiles_for(profiles, person, RULES_) == [profile for profile in profiles if may_use(profile, person)]
+
+
+def test_a_quota_may_leave_out_profiles() -> None:
+    quota = Quota(**{dimension: getattr(DEFAULT, dimension) for dimension in DIMENSIONS}, profiles=frozenset({"cpu"}))
+    rules = LimitRules(quota, {"lab": QuotaRule(profiles=frozenset({"gpu"}))}, {"eve": QuotaRule(profiles=ALL)})
+    assert profiles_for([CPU, GPU], ANN, rules) == [CPU]
+    assert profiles_for([CPU, GPU], Person("bob", frozenset({"lab"})), rules) == [GPU]
+    assert profiles_for([CPU, GPU], Person("eve"), rules) == [CPU, GPU]
+    assert isinstance(admit(SpawnRequest("gpu"), ANN, [CPU, GPU], rules), Deny)
+    assert isinstance(admit(SpawnRequest("gpu"), replace(ANN, admin=True), [CPU, GPU], rules), Grant)
 
 
 def test_a_refusal_lists_ones_own_profiles_only() -> None:
     staff = Profile("staff", "Staff", "", LimitRule(), groups=frozenset({"staff"}))
-    assert admit(SpawnRequest("staff"), ANN, [CPU, staff, GPU], RULES_, 1) == Deny(
+    assert admit(SpawnRequest("staff"), ANN, [CPU, staff, GPU], RULES_) == Deny(
         "unknown_profile", "There is no profile 'staff' for you. Yours are: cpu, gpu."
     )
-    assert admit(SpawnRequest("staff"), ANN, [staff], RULES_, 1) == Deny(
+    assert admit(SpawnRequest("staff"), ANN, [staff], RULES_) == Deny(
         "unknown_profile", "There is no profile 'staff' for you. Yours are: none; ask an admin."
     )
-    assert isinstance(admit(SpawnRequest("staff"), replace(ANN, admin=True), [staff], RULES_, 1), Grant)
+    assert isinstance(admit(SpawnRequest("staff"), replace(ANN, admin=True), [staff], RULES_), Grant)
 
 
 def test_a_size_is_completed_from_the_limits() -> None:
-    decision = admit(SpawnRequest("cpu"), ANN, [CPU], RULES_, 0)
+    decision = admit(SpawnRequest("cpu"), ANN, [CPU], RULES_)
     assert decision == Grant(CPU, Limits(1, 2 << 30, 4096, 1 << 30, 16384, 0))
 
 
 def test_too_large_a_profile_is_refused_with_every_excess_and_its_origin() -> None:
     rules = LimitRules(DEFAULT, {"students": LimitRule(memory=1 << 30)}, {"ann": LimitRule(cpu=0.5)})
-    assert admit(SpawnRequest("cpu"), ANN, [CPU], rules, 0) == Deny(
+    assert admit(SpawnRequest("cpu"), ANN, [CPU], rules) == Deny(
         "over_limit",
         "Profile cpu is too large for you: cpu 1, your limit is 0.5 (from: user ann); "
         "memory 2 GiB, your limit is 1 GiB (from: group students).",
@@ -104,30 +114,16 @@ def test_too_large_a_profile_is_refused_with_every_excess_and_its_origin() -> No
 
 def test_gpus() -> None:
     two = SpawnRequest("gpu", gpus=2)
-    assert admit(SpawnRequest("gpu"), ANN, [GPU], RULES_, 4) == Grant(GPU, Limits(2, 6 << 30, 4096, 3 << 30, 16384, 1))
-    assert admit(two, ANN, [GPU], RULES_, 4) == Deny("over_limit", "2 GPUs asked for; your limit is 1 (from: default).")
-    none = admit(two, ANN, [GPU], RULES_, 0)
-    assert isinstance(none, Deny)
-    assert none.code == "no_gpus"
-    assert none.reason.startswith("2 GPUs asked for, and this hub hands out none.")
-    one = admit(SpawnRequest("gpu"), ANN, [GPU], RULES_, 0)
-    assert isinstance(one, Deny)
-    assert one.reason.startswith("1 GPU asked for")
-    explicit = admit(SpawnRequest("gpu", gpus=0), ANN, [GPU], RULES_, 0)
+    assert admit(SpawnRequest("gpu"), ANN, [GPU], RULES_) == Grant(GPU, Limits(2, 6 << 30, 4096, 3 << 30, 16384, 1))
+    assert admit(two, ANN, [GPU], RULES_) == Deny("over_limit", "2 GPUs asked for; your limit is 1 (from: default).")
+    explicit = admit(SpawnRequest("gpu", gpus=0), ANN, [GPU], RULES_)
     assert isinstance(explicit, Grant)
     assert explicit.limits.gpus == 0
 
 
-def test_if_busy_cpu_starts_without_gpus_and_says_so() -> None:
-    decision = admit(SpawnRequest("gpu", if_busy=IfBusy.CPU), ANN, [GPU], RULES_, 0)
-    assert isinstance(decision, Grant)
-    assert decision.limits.gpus == 0
-    assert decision.note == "Started without GPUs: 1 asked for, and this hub hands out none."
-
-
 def test_if_busy_cpu_is_no_way_around_a_limit() -> None:
     asked = SpawnRequest("gpu", gpus=2, if_busy=IfBusy.CPU)
-    assert isinstance(admit(asked, ANN, [GPU], RULES_, 8), Deny)
+    assert isinstance(admit(asked, ANN, [GPU], RULES_), Deny)
 
 
 @given(st.integers(0, 1 << 60))
