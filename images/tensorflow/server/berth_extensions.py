@@ -8,6 +8,7 @@ from tornado.routing import Matcher, Rule
 # Extension and the first part of its paths, below the server's base URL. The page of JupyterLab asks for most of the
 # others at once; what nobody opens is never loaded.
 _PATHS = {
+    "berth_lab": r"berth/",
     "jupyter_resource_usage": r"api/metrics/|metrics",
     "jupyter_server_proxy": r"proxy/|server-proxy/",
     "jupyterlab": (
@@ -48,6 +49,11 @@ class LazyExtensions(Matcher):
         rules = router.rules[-1].target.rules
         self._own = [rule.matcher.regex for rule in rules if rule.target.__name__ not in _TAKE_ALL]
         router.rules.insert(0, Rule(self, None))
+
+    def load(self, name: str) -> None:
+        """Load an extension now, unless a request has."""
+        if name in self._waiting:
+            self._load(name)
 
     def match(self, request: Any) -> None:
         """Load what the request needs; tornado then asks the rules behind this one, the new ones among them."""

@@ -16,6 +16,8 @@ import os
 import re
 import sys
 
+_SPEAK_AFTER = 2  # seconds
+
 
 def main() -> None:
     """Start the server; fall back to the stock program if the arrangement does not fit the installed versions."""
@@ -71,6 +73,8 @@ def _server_class():
             # What was made until here stays for good: the collector need never look at it again.
             gc.freeze()
             gc.enable()
+            # Speaks with the hub whether anyone looks at a page or not, but not before the server has answered.
+            self.io_loop.call_later(_SPEAK_AFTER, self.lazy.load, "berth_lab")
             super().start()
 
     class SingleUser(JupyterHubSingleUser):

@@ -1,0 +1,61 @@
+// The hub's messages as notifications, each shown once and taken back when the hub takes it back.
+
+const MEMORY = 'berth-lab:dismissed';
+const LEVELS = ['info', 'success', 'warning', 'error'];
+
+export class Notices {
+  /**
+   * @param {object} notification - JupyterLab's Notification
+   * @param {Object<string, {label: string, run: Function}>} actions - by the names that the hub gives them
+   */
+  constructor(notification, actions) {
+    this._notification = notification;
+    this._actions = actions;
+    this._shown = new Map();
+    this._dismissed = new Set(JSON.parse(sessionStorage.getItem(MEMORY) || '[]'));
+    notification.manager.changed.connect((_, change) => {
+      if (change.type === 'removed') {
+        this._gone(change.notification.id);
+      }
+    });
+  }
+
+  /** Show these messages and no others. */
+  show(messages) {
+    const wanted = new Set(messages.map(message => message.id));
+    for (const [id, shown] of [...this._shown]) {
+      if (!wanted.has(id)) {
+        this._shown.delete(id);
+        this._notification.dismiss(shown);
+      }
+    }
+    for (const message of messages) {
+      if (!this._shown.has(message.id) && !this._dismissed.has(message.id)) {
+        this._shown.set(message.id, this.say(message.text, message.level, message.actions));
+      }
+    }
+  }
+
+  /** Show a text of our own; gives the notification's id. */
+  say(text, level, actions = [], autoClose = false) {
+    const buttons = actions
+      .filter(name => this._actions[name])
+      .map((name, at) => ({
+        label: this._actions[name].label,
+        displayType: at === 0 ? 'accent' : 'default',
+        callback: () => this._actions[name].run()
+      }));
+    return this._notification.emit(text, LEVELS.includes(level) ? level : 'default', { autoClose, actions: buttons });
+  }
+
+  /** Remember what the user has put away, over a reload of the page. */
+  _gone(notification) {
+    for (const [id, shown] of this._shown) {
+      if (shown === notification) {
+        this._shown.delete(id);
+        this._dismissed.add(id);
+        sessionStorage.setItem(MEMORY, JSON.stringify([...this._dismissed].slice(-200)));
+      }
+    }
+  }
+}
