@@ -1,6 +1,9 @@
 """What keeps the users of a shared GPU within their shares on this host, and what their containers need for it."""
 
+import errno
+import os
 import socket
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,14 +156,19 @@ def _mps_problem(inventory: Inventory, pipes: Path) -> str:
 def _why_silent(control: Path) -> str:
     """Give the reason why no MPS control daemon answers; empty if one does."""
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(2)
-            connection.connect(str(control))
+        if stat.S_ISFIFO(control.stat().st_mode):
+            os.close(os.open(control, os.O_WRONLY | os.O_NONBLOCK))  # ENXIO without a reader
+        else:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(2)
+                connection.connect(str(control))
     except FileNotFoundError:
         return f"No MPS control daemon runs: {control} is not there (nvidia-cuda-mps-control -d starts one)."
-    except ConnectionRefusedError:
-        return f"No MPS control daemon runs any more: nobody listens at {control}."
     except OSError as error:
+        if error.errno == errno.EPROTOTYPE:  # a socket of another kind, and somebody listens
+            return ""
+        if error.errno in {errno.ECONNREFUSED, errno.ENXIO}:
+            return f"No MPS control daemon runs any more: nobody listens at {control}."
         return f"The MPS control daemon at {control} does not answer: {(error.strerror or str(error)).lower()}."
     return ""
 

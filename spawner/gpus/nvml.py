@@ -59,7 +59,11 @@ class NvmlProbe:
         return self._worker.call(lambda: self._session.run(self._activity))
 
     def close(self) -> None:
-        self._worker.close()
+        self._worker.close(self._end)
+
+    def _end(self) -> None:
+        self._xids.close()
+        self._session.end()
 
     # --- inventory --------------------------------------------------------------------------------------------
 
@@ -67,7 +71,7 @@ class NvmlProbe:
         read = self._read_all()
         if any(gpu.health.lost for gpu in read.gpus) or read.unidentified:
             # A GPU that was reset answers only those who come anew.
-            self._session.end()
+            self._end()
             read = self._session.run(self._read_all)
         return read
 

@@ -117,6 +117,14 @@ class XidLog:
                 return  # nothing more, or a GPU was lost, which its own reading tells
             self._note(event)
 
+    def close(self) -> None:
+        """Listen no more; `collect` begins anew."""
+        if self._set is not None:
+            with contextlib.suppress(NvmlError):
+                pynvml.nvmlEventSetFree(self._set)
+        self._set = None
+        self._started = -1
+
     def _listen(self) -> None:
         # Not everywhere: virtual GPUs and containers have no events.
         made = optional(pynvml.nvmlEventSetCreate)

@@ -76,10 +76,13 @@ class Worker:
                 "If that lasts, look at the kernel's log (dmesg); a reboot may be needed."
             ) from None
 
-    def close(self) -> None:
-        """Let the thread end after what it does."""
+    def close(self, last: Callable[[], object]) -> None:
+        """Let the thread end after what it does, and after a last call; waits for neither."""
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
+            self._jobs.put((last, Future()))
             self._jobs.put(None)
 
     def _work(self) -> None:

@@ -1,11 +1,8 @@
-from pathlib import Path
-
 import pytest
 
 from spawner.gpus.nvml import NvmlProbe
 from spawner.gpus.readings import Activity, GpuProcess, GpuReading, Health, Inventory, MigInstance, Processes
 
-from ..support import nvml
 from ..support.nvml import GIB, LOST, StubScript
 
 pytestmark = pytest.mark.nvml
@@ -289,16 +286,3 @@ def test_a_known_xid_goes_when_a_lost_gpu_is_back(script: StubScript, probe: Nvm
     gpu.lines.pop()
     script.write()
     assert health(probe) == [Health(ecc_uncorrected=0)]
-
-
-def test_the_stub_counts_device_nodes_without_a_script(library: Path, tmp_path: Path) -> None:
-    for name in ("nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm", "null"):
-        (tmp_path / name).touch()
-    told = nvml.run_python(
-        "import pynvml as n; n.nvmlInit();"
-        "h = [n.nvmlDeviceGetHandleByIndex(i) for i in range(n.nvmlDeviceGetCount())];"
-        "print([n.nvmlDeviceGetMinorNumber(x) for x in h], {n.nvmlDeviceGetName(x) for x in h},"
-        "len({n.nvmlDeviceGetUUID(x) for x in h}))",
-        nvml.environment(library) | {nvml.NODES_VARIABLE: str(tmp_path), nvml.SCRIPT_VARIABLE: ""},
-    )
-    assert told == "[2, 10] {'Stub GPU'} 2"

@@ -189,7 +189,7 @@ def test_whoever_waits_behind_a_call_that_hangs_is_told_so() -> None:
     release.set()
     eventually(lambda: _works(worker))
     assert ran == []  # given up by its caller, it must not run later
-    worker.close()
+    worker.close(lambda: None)
 
 
 def _works(worker: Worker) -> bool:
@@ -197,6 +197,19 @@ def _works(worker: Worker) -> bool:
         return worker.call(lambda: True)
     except GpuProbeFailed:
         return False
+
+
+def test_the_last_call_is_made_once() -> None:
+    worker = Worker("The part", 20)
+    worker.call(lambda: None)
+    ran: list[int] = []
+    for _ in range(2):
+        worker.close(lambda: ran.append(1))
+    thread = worker._thread
+    assert thread is not None
+    thread.join(20)
+    assert not thread.is_alive()
+    assert ran == [1]
 
 
 def test_what_a_call_raises_reaches_its_caller() -> None:
@@ -208,4 +221,4 @@ def test_what_a_call_raises_reaches_its_caller() -> None:
     with pytest.raises(TimeoutError, match="mine"):
         worker.call(fail)
     assert worker.call(lambda: 3) == 3
-    worker.close()
+    worker.close(lambda: None)

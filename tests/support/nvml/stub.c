@@ -1,7 +1,8 @@
 /* A stub of NVIDIA's management library, libnvidia-ml.so.1, for machines without GPUs.
  *
  * What it tells stands in the file that BERTH_NVML_SCRIPT names; the file is read again whenever it has changed. Without
- * one, each node /dev/nvidia[0-9]* (BERTH_NVML_DEV names another directory) is a GPU of its own.
+ * one, each node /dev/nvidia[0-9]* (BERTH_NVML_DEV names another directory) is a GPU of its own; without any the driver
+ * is not loaded.
  *
  * The script has a key and a value on each line. Lines before the first `gpu UUID` are the host's; those after it are
  * that GPU's, those after a `mig UUID` that MIG instance's. What a GPU has no key for is "not supported". Keys are
@@ -101,6 +102,7 @@ static void read_nodes(void) {
     if (directory)
         closedir(directory);
     qsort(minors, (size_t)count, sizeof *minors, by_number);
+    memset(&read_at, 0, sizeof read_at);
     line_count = gpu_count = 0;
     add(-1, -1, "driver_version", STUB_VERSION);
     for (int i = 0; i < count; i++) {
@@ -115,13 +117,19 @@ static void read_nodes(void) {
 }
 
 static void read_script(void) {
+    static char last[4096];
     const char *path = getenv("BERTH_NVML_SCRIPT");
     struct stat now;
+    if (strcmp(last, path ? path : "")) { /* another host */
+        snprintf(last, sizeof last, "%s", path ? path : "");
+        memset(&read_at, 0, sizeof read_at);
+        memset(delivered, 0, sizeof delivered);
+    }
     if (!path || !*path) {
         read_nodes();
         return;
     }
-    if (stat(path, &now) == 0 && line_count && now.st_ino == read_at.st_ino && now.st_size == read_at.st_size &&
+    if (stat(path, &now) == 0 && now.st_ino == read_at.st_ino && now.st_size == read_at.st_size &&
         now.st_mtim.tv_sec == read_at.st_mtim.tv_sec && now.st_mtim.tv_nsec == read_at.st_mtim.tv_nsec)
         return;
     FILE *file = fopen(path, "r");
@@ -249,6 +257,9 @@ static ret_t begin(const char *function) {
     const char *module = find(-1, -1, "module_version"), *now = find(-1, -1, "driver_epoch");
     if (!ret && module && strcmp(module, STUB_VERSION))
         ret = VERSION_MISMATCH;
+    const char *path = getenv("BERTH_NVML_SCRIPT");
+    if (!ret && (!path || !*path) && !gpu_count)
+        ret = DRIVER_NOT_LOADED;
     if (!ret) {
         initialised++;
         epoch = now ? atoi(now) : 0;
