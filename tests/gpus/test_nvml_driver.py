@@ -140,7 +140,7 @@ def test_a_driver_that_hangs(script: StubScript, open_nvml: Open) -> None:
     for _ in range(3):
         with pytest.raises(GpuProbeFailed, match=r"has not answered for .* it seems to hang"):
             probe.processes()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # those of closed probes may end meanwhile
     script.lines.clear()
     script.write()
 
