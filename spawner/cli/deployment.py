@@ -9,10 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import click
 import docker
 from pydantic import SecretStr
 
 from ..engine.client import engine_errors
+from ..errors import LedgerOutdated, LedgerUnavailable
+from ..ledger import Ledger
+from ..ledger.connect import parse
+from ..operations.desk import Desk
 from ..settings import DEFAULT_IMAGE, Settings
 from ..settings_file import load_settings
 from ..state import StateDirectory
@@ -73,11 +78,52 @@ class Deployment:
         """Every image that a profile may start, without repetition."""
         return tuple(dict.fromkeys([profile.image or self.image for profile in self.settings.profiles]))
 
+    @property
+    def ledger_url(self) -> str:
+        """The address of the ledger's database; there may be a password in it."""
+        return self.state.ledger_url(self.settings.database_url)
+
+    def desk(self) -> Desk:
+        """Open the ledger, for the length of the command; never makes one.
+
+        Raises
+        ------
+        LedgerOutdated
+            If there is none yet, or it has another schema; says what cures it.
+        LedgerUnavailable
+            If it does not answer.
+        """
+        _require_file(self.ledger_url)
+        ledger = Ledger(self.ledger_url)
+        command = click.get_current_context(silent=True)
+        if command is not None:
+            command.call_on_close(ledger.close)
+        ledger.require_schema()
+        return Desk(ledger, self.settings.limits.rules(), self.settings.leases.rules())
+
     def fingerprint(self) -> str:
         """Give a value that differs when the settings do; it does not tell what they are."""
         values = {**self.settings.model_dump(), "image": self.image}
         text = json.dumps(values, default=_revealed, sort_keys=True)
         return hmac.new(self.state.crypt_key.encode(), text.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _require_file(ledger_url: str) -> None:
+    place = parse(ledger_url)
+    if place.get_backend_name() != "sqlite":
+        return
+    path = Path(str(place.database))
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise LedgerOutdated(
+            f"There is no ledger at {path}: `make up` has not run yet, which makes it. "
+            "`berth db upgrade` makes an empty one."
+        ) from None
+    except OSError as error:
+        raise LedgerUnavailable(
+            f"The ledger {path} cannot be opened: {error.strerror}. Run this as the user who runs the hub."
+        ) from None
 
 
 def _host(address: str) -> str:

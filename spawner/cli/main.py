@@ -1,19 +1,25 @@
 """The group of all commands, and what becomes of errors."""
 
-import json
-import sys
 from typing import Any
 
 import click
 
 from ..errors import BerthError
+from .audit import audit
+from .db import db
 from .doctor import doctor
 from .down import down
 from .firewall import firewall
+from .gpus import gpus
 from .images import images
+from .leases import leases
+from .output import refuse, wants_json
+from .queue import queue
+from .quota import quota
 from .settings import settings
 from .status import status
 from .up import up
+from .usage import usage
 
 
 class _Group(click.Group):
@@ -23,10 +29,7 @@ class _Group(click.Group):
         try:
             return super().invoke(context)
         except BerthError as error:
-            if "--json" in sys.argv[1:]:
-                click.echo(json.dumps({"error": {"code": error.code, "message": str(error)}}, indent=2))
-            click.echo(f"berth: {error} [{error.code}]", err=True)
-            raise SystemExit(1) from None
+            refuse(error.code, str(error), as_json=wants_json(context))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -35,5 +38,20 @@ def main() -> None:
     """Run a multi-user JupyterHub that gives each user an isolated TensorFlow container."""
 
 
-for _command in (doctor, down, firewall, images, settings, status, up):
+for _command in (
+    audit,
+    db,
+    doctor,
+    down,
+    firewall,
+    gpus,
+    images,
+    leases,
+    queue,
+    quota,
+    settings,
+    status,
+    up,
+    usage,
+):
     main.add_command(_command)

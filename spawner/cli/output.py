@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
+
+_AS_JSON = "berth.as_json"
 
 
 class Output:
@@ -52,5 +56,51 @@ class Output:
             grid.add_row(f"[bold]{name}[/]", value.replace("[", r"\["))
         self._people.print(grid)
 
+    def listing(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Give rows under headings to people; nothing where a program reads.
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value, for programs.")
+        Where no terminal bounds the width each row is one line, for grep and the like.
+        """
+        if self.as_json:
+            return
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for heading in headings:
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(_printable(cell)) for cell in row))
+        width = self._out.width
+        if not self._out.is_terminal:
+            width = max(width, Measurement.get(self._out, self._out.options.update(width=100_000), table).maximum)
+        self._out.print(table, width=width, soft_wrap=False, crop=False)
+
+    def refuse(self, code: str, reason: str) -> NoReturn:
+        """End the command with a refusal: exit status 1, the reason, its code."""
+        refuse(code, reason, as_json=self.as_json)
+
+
+def refuse(code: str, reason: str, *, as_json: bool) -> NoReturn:
+    """Print a refusal for people, and for programs too where one reads; exit status 1."""
+    if as_json:
+        click.echo(json.dumps({"error": {"code": code, "message": reason}}, indent=2))
+    click.echo(f"berth: {reason} [{code}]", err=True)
+    raise SystemExit(1)
+
+
+def wants_json(context: click.Context) -> bool:
+    """Tell whether the command that runs in a context was called with ``--json``."""
+    return bool(context.meta.get(_AS_JSON))
+
+
+def _printable(text: str) -> str:
+    """Take out what would steer a terminal: users' servers write some of these words."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _note(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+    context.meta[_AS_JSON] = value or wants_json(context)
+    return value
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_note, help="Print one JSON value, for programs."
+)
