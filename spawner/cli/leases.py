@@ -90,7 +90,7 @@ def extend(lease_id: str, hours: float | None, why: str, as_json: bool) -> None:
     """Make a lease last longer, within its user's quota and while nobody waits for such a GPU."""
     output = Output(as_json)
     desk = Deployment.load().desk()
-    extended = operations.extend(desk, lease_id, hours, actor(), why)
+    extended = operations.extend(desk, lease_id, hours, actor(), why, by_admin=True)
     if isinstance(extended, Deny):
         output.refuse(extended.code, extended.reason)
     output.say(f"Lease {extended.id} of {extended.user} lasts until {minute(extended.ends_at)} UTC.")

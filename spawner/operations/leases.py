@@ -24,7 +24,7 @@ from ..policy.model import Deny, IfBusy, LimitRules, Person
 from ..policy.pool import Pool
 from ..policy.quota import Quota
 from .desk import Desk
-from .offers import make_offers
+from .offers import end_offer, make_offers
 from .pools import load_pool, queue_terms, spent_by
 
 
@@ -64,6 +64,9 @@ class Unfinished:
 
     lease: Lease
 
+
+_BY_ADMIN = "ended_by_admin"
+_ENDED = Deny("lease_over", "An admin is ending this lease; ask them if you need it for longer.")
 
 Answer = Granted | Queued | OnCpu | Unfinished | Deny
 
@@ -265,17 +268,27 @@ def _usage(books: Books, lease: Lease, start: datetime, end: datetime) -> list[U
     ]
 
 
-def extend(desk: Desk, lease_id: str, hours: float | None, actor: str, why: str = "") -> Lease | Deny:
-    """Make a lease last longer, as far as its user's quota and the queue allow."""
+def extend(
+    desk: Desk, lease_id: str, hours: float | None, actor: str, why: str = "", *, by_admin: bool = False
+) -> Lease | Deny:
+    """Make a lease last longer, as far as its user's quota and the queue allow.
+
+    Parameters
+    ----------
+    by_admin
+        Whether it may also be one that an admin is ending.
+    """
     now = desk.clock()
     with desk.ledger.transaction() as books:
         lease = _known(books, lease_id)
+        if lease.ending == _BY_ADMIN and not by_admin:
+            return _ENDED
         pool = load_pool(books, desk.rules, now, [lease.user])
         quota = desk.quota(books, Person(lease.user, lease.groups), now)
         end = _extended(desk, books, pool, lease, hours, quota, now)
         if isinstance(end, Deny):
             return end
-        extended = replace(lease, ends_at=end, warned=None)
+        extended = replace(lease, ends_at=end, warned=None, ending="")
         _update(books, extended, lease)
         _audit(books, now, actor, "lease.extend", lease, extended, why)
         return extended
@@ -294,6 +307,8 @@ def can_extend(desk: Desk, lease_id: str) -> datetime | Deny:
     now = desk.clock()
     with desk.ledger.reading() as books:
         lease = _known(books, lease_id)
+        if lease.ending == _BY_ADMIN:
+            return _ENDED
         pool = load_pool(books, desk.rules, now, [lease.user])
         quota = desk.quota(books, Person(lease.user, lease.groups), now)
         return _extended(desk, books, pool, lease, None, quota, now)
@@ -305,7 +320,7 @@ def end(
     actor: str,
     why: str,
     notice: timedelta = timedelta(0),
-    code: str = "ended_by_admin",
+    code: str = _BY_ADMIN,
 ) -> Lease:
     """Let a lease end, after `notice`; the janitor then ends it as any other.
 
@@ -319,6 +334,12 @@ def end(
         lease = _known(books, lease_id)
         if lease.state not in {LeaseState.OFFERED, LeaseState.PENDING, LeaseState.ACTIVE}:
             raise LeaseLost(f"Lease {lease_id} is {lease.state} already.")
+        if lease.state is LeaseState.OFFERED:
+            end_offer(books, lease, TicketState.CANCELLED, _BY_ADMIN, now)
+            withdrawn = _known(books, lease_id)
+            _audit(books, now, actor, "lease.end", lease, withdrawn, why)
+            make_offers(desk, books, now)
+            return withdrawn
         ended = replace(lease, ends_at=min(lease.ends_at, now + notice), ending=code, warned=None)
         _update(books, ended, lease)
         _audit(books, now, actor, "lease.end", lease, ended, why)

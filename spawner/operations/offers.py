@@ -66,12 +66,13 @@ def withdraw(desk: Desk, lease_id: str) -> bool:
             return False
         if lease.offered_until is not None and lease.offered_until > now:
             return False
-        _end_offer(books, lease, TicketState.EXPIRED, "offer_lapsed", now)
+        end_offer(books, lease, TicketState.EXPIRED, "offer_lapsed", now)
         make_offers(desk, books, now)
         return True
 
 
-def _end_offer(books: Books, lease: Lease, state: TicketState, why: str, now: datetime) -> None:
+def end_offer(books: Books, lease: Lease, state: TicketState, why: str, now: datetime) -> None:
+    """Take back an offer; its slots are free and its ticket is over."""
     books.leases.update(replace(lease, state=LeaseState.CLOSED, closed_at=now, changed_at=now, ending=why), lease)
     ticket = books.tickets.get(lease.ticket) if lease.ticket else None
     if ticket is not None and ticket.state is TicketState.OFFERED:
@@ -87,7 +88,7 @@ def cancel(desk: Desk, user: str, server: str) -> bool:
             return False
         held = books.leases.get(ticket.lease) if ticket.lease else None
         if held is not None and held.state is LeaseState.OFFERED:
-            _end_offer(books, held, TicketState.CANCELLED, "declined", now)
+            end_offer(books, held, TicketState.CANCELLED, "declined", now)
         else:
             books.tickets.update(replace(ticket, state=TicketState.CANCELLED), ticket)
         make_offers(desk, books, now)

@@ -7,7 +7,7 @@ from ..errors import UnknownName
 from ..ledger import AuditEntry, Books
 from ..policy.leases import Lease, LeaseState, Ticket, TicketState
 from .desk import Desk
-from .offers import make_offers
+from .offers import end_offer, make_offers
 
 
 def offered(desk: Desk) -> list[tuple[Ticket, Lease]]:
@@ -51,9 +51,9 @@ def drop(desk: Desk, user: str, server: str | None, actor: str, why: str) -> lis
 def _drop(books: Books, ticket: Ticket, actor: str, why: str, now: datetime) -> None:
     held = books.leases.get(ticket.lease) if ticket.lease else None
     if held is not None and held.state is LeaseState.OFFERED:
-        ended = replace(held, state=LeaseState.CLOSED, closed_at=now, changed_at=now, ending="ended_by_admin")
-        books.leases.update(ended, held)
-    books.tickets.update(replace(ticket, state=TicketState.CANCELLED), ticket)
+        end_offer(books, held, TicketState.CANCELLED, "ended_by_admin", now)
+    else:
+        books.tickets.update(replace(ticket, state=TicketState.CANCELLED), ticket)
     entry = AuditEntry(
         at=now,
         actor=actor,
