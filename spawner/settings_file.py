@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
@@ -66,12 +66,21 @@ def _resolved(settings: Settings, base: Path) -> Settings:
             "sign_in": settings.sign_in.resolved(base),
             "shared_dir": settings.shared_dir and _absolute(settings.shared_dir, base),
             "certificates": tuple(_absolute(path, base) for path in settings.certificates),
+            "database_url": settings.database_url and _absolute_database(settings.database_url, base),
         }
     )
 
 
 def _absolute(path: Path, base: Path) -> Path:
     return (base / path.expanduser()).resolve()
+
+
+def _absolute_database(url: SecretStr, base: Path) -> SecretStr:
+    """Let an SQLite file be the same one for the hub and for commands, wherever they are called."""
+    scheme, _, path = url.get_secret_value().partition(":///")
+    if scheme != "sqlite" or not path or path.startswith((":", "file:")):  # which the ledger refuses
+        return url
+    return SecretStr(f"{scheme}:///{_absolute(Path(path), base)}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -113,7 +122,7 @@ def _explain(detail: ErrorDetails, path: Path | None) -> str:
         isinstance(found, dict)
         or "secret" in key
         or "token" in key
-        or key == "sign_in"
+        or key in {"sign_in", "database_url"}
         or location[:1] == ["environment"]
     )
     shown = "" if hidden else f" (found: {found!r})"

@@ -212,3 +212,22 @@ def test_no_message_tells_a_secret_of_the_environment(tmp_path: Path, monkeypatc
     message = refusal(tmp_path, "")
     assert "BERTH_API_TOKEN" in message
     assert SECRET not in message
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("sqlite:///ledger.db", "sqlite:///{base}/ledger.db"),
+        ("sqlite:////srv/ledger.db", "sqlite:////srv/ledger.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("postgresql://u:p@db/berth", "postgresql://u:p@db/berth"),
+    ],
+)
+def test_a_ledger_is_the_same_file_wherever_one_stands(tmp_path: Path, written: str, read: str) -> None:
+    url = load(tmp_path, f"database_url: {written}\n").database_url
+    assert url is not None
+    assert url.get_secret_value() == read.format(base=tmp_path)
+
+
+def test_a_database_that_is_no_text_is_not_told(tmp_path: Path) -> None:
+    assert SECRET not in refusal(tmp_path, f'database_url: ["postgresql://u:{SECRET}@db/berth"]\n')
