@@ -48,7 +48,7 @@ class Extensions:
         if known is not None and known[0] > now and known[1] == lease.ends_at:
             return known[2]
         answer = await handler.operate(spawner, leases.can_extend, lease.id)
-        fresh = min(max((lease.ends_at - now) / 10, timedelta(seconds=15)), timedelta(minutes=5))
+        fresh = min(max((lease.ends_at - now) / 10, timedelta(seconds=15)), timedelta(minutes=2))
         self._known = {other: kept for other, kept in self._known.items() if kept[0] > now}
         self._known[lease.id] = now + fresh, lease.ends_at, answer
         return answer
