@@ -1,5 +1,6 @@
 """Engines for the two databases: how they are opened, and how a transaction begins."""
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -95,8 +96,9 @@ def make_engine(url: URL, *, create: bool = False, on_connect: Callable[[], obje
 
 def _open_sqlite(path: str, *, create: bool) -> sqlite3.Connection:
     if create and not Path(path).exists():
-        # Leases name users and what they did: not for others on the machine.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # Leases name users and what they did: not for others on the machine. What is wrong SQLite says better.
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = sqlite3.connect(
         f"file:{quote(path)}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
     )

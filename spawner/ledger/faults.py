@@ -48,7 +48,7 @@ _POSTGRES = {
     "58": "cannot be read or written: the server reports an error of its disk. Look at its log",
     "XX": "is damaged, or its server fails. Look at the server's log",
 }
-_NO_CONNECTION = "does not answer. Look whether the server runs and `database_url` is right"
+_NO_CONNECTION = "Look whether the server runs, and whether `database_url` is right"
 
 _TWICE = {
     "one_open_lease_per_slot": "a slot is held by an open lease already",
@@ -110,7 +110,9 @@ def _of_postgres(error: psycopg.Error, place: str) -> BerthError | ValueError | 
         return ValueError(f"The ledger cannot keep this: {_first_line(error)}.")
     if state is None:
         if isinstance(error, psycopg.OperationalError):
-            return LedgerUnavailable(f"The ledger {place} {_NO_CONNECTION} ({_first_line(error)}).")
+            # As libpq puts it: connection to server at ADDRESS, port NUMBER failed: FATAL:  REASON
+            reason = re.sub(r"^.*failed: (FATAL:\s*)?", "", _first_line(error))
+            return LedgerUnavailable(f"The ledger {place} cannot be reached: {reason}. {_NO_CONNECTION}.")
         return None
     said = _POSTGRES.get(state) or _POSTGRES.get(state[:3]) or _POSTGRES.get(state[:2])
     if said:

@@ -1,30 +1,30 @@
 """Leases, and which slots they hold."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Select, bindparam, delete, insert, or_, select, update
 
 from ..policy.leases import Lease, LeaseState
 from . import tables
 from .memory import Mirror, Work
 from .records import Record
 
-_LEASE = Record(Lease, tables.leases, renamed={"user": "username"}, apart=["slots"])
+_LEASE = Record(Lease, tables.leases, renamed={"user": "username"})
 _leases, _slots = tables.leases, tables.lease_slots
 
-_IN_ORDER = _leases.c.granted_at, _leases.c.id, _slots.c.place
-
-
-_READ = select(*_LEASE.columns, _slots.c.slot).outerjoin_from(_leases, _slots)
-_OPEN = _READ.where(tables.OPEN_LEASE).order_by(*_IN_ORDER)
-_CHANGED = _READ.where(_leases.c.version > bindparam("number")).order_by(*_IN_ORDER)
-_BY_ID = _READ.where(_leases.c.id == bindparam("id")).order_by(*_IN_ORDER)
+_READ = select(*_LEASE.columns)
+_OPEN = _READ.where(tables.OPEN_LEASE)
+# The upper end, which all rows are below, tells PostgreSQL that they are few.
+_CHANGED = _READ.where(_leases.c.version > bindparam("since"), _leases.c.version <= bindparam("number"))
+_BY_ID = _READ.where(_leases.c.id == bindparam("id"))
 _OF_SERVER = _READ.where(
     tables.OPEN_LEASE, _leases.c.username == bindparam("user"), _leases.c.server == bindparam("server")
-).order_by(*_IN_ORDER)
-_OF_USER = _READ.where(tables.OPEN_LEASE, _leases.c.username == bindparam("user")).order_by(*_IN_ORDER)
+)
+_OF_USER = _READ.where(tables.OPEN_LEASE, _leases.c.username == bindparam("user")).order_by(
+    _leases.c.granted_at, _leases.c.id
+)
 
 _INSERT, _INSERT_SLOT = insert(_leases), insert(_slots)
 _CHANGEABLE = [column for column in _LEASE.columns if column.name != "id"]
@@ -74,14 +74,11 @@ class LeaseStore:
         since
             Leave out those closed before.
         """
-        chosen = select(_leases.c.id).order_by(_leases.c.granted_at.desc(), _leases.c.id.desc()).limit(limit)
+        query = _READ.order_by(_leases.c.granted_at.desc(), _leases.c.id.desc()).limit(limit)
         if user is not None:
-            chosen = chosen.where(_leases.c.username == user)
+            query = query.where(_leases.c.username == user)
         if since is not None:
-            chosen = chosen.where(or_(_leases.c.closed_at.is_(None), _leases.c.closed_at >= since))
-        query = _READ.where(_leases.c.id.in_(chosen)).order_by(
-            _leases.c.granted_at.desc(), _leases.c.id.desc(), _slots.c.place
-        )
+            query = query.where(or_(_leases.c.closed_at.is_(None), _leases.c.closed_at >= since))
         return list(self._read(query))
 
     def insert(self, lease: Lease) -> None:
@@ -118,38 +115,20 @@ class LeaseStore:
         return True
 
     def _insert_slots(self, lease: Lease) -> None:
-        rows = [
-            {"lease": lease.id, "slot": slot, "place": place, "open": _is_open(lease)}
-            for place, slot in enumerate(lease.slots)
-        ]
+        rows = [{"lease": lease.id, "slot": slot, "open": _is_open(lease)} for slot in lease.slots]
         if rows:
             self._work.connection.execute(_INSERT_SLOT, rows)
 
     def _read(self, query: Select[Any], **parameters: object) -> Iterator[Lease]:
-        return _gather(self._work.connection.execute(query, parameters))
+        return map(_LEASE.value, self._work.connection.execute(query, parameters))
 
     def _read_open(self) -> Iterator[tuple[str, Lease]]:
         return ((lease.id, lease) for lease in self._read(_OPEN))
 
-    def _read_changed(self, number: int) -> Iterator[tuple[str, Lease | None]]:
-        for lease in self._read(_CHANGED, number=number):
+    def _read_changed(self, since: int) -> Iterator[tuple[str, Lease | None]]:
+        for lease in self._read(_CHANGED, since=since, number=self._work.number):
             yield lease.id, lease if _is_open(lease) else None
 
 
 def _is_open(lease: Lease) -> bool:
     return lease.state is not LeaseState.CLOSED
-
-
-def _gather(rows: Iterable[Row[Any]]) -> Iterator[Lease]:
-    """Make leases of rows with one slot each, those of a lease next to each other."""
-    first: Row[Any] | None = None
-    slots: list[str] = []
-    for row in rows:
-        if first is not None and first.id != row.id:
-            yield _LEASE.value(first, slots=tuple(slots))
-            first, slots = None, []
-        first = first or row
-        if row[-1] is not None:
-            slots.append(row[-1])
-    if first is not None:
-        yield _LEASE.value(first, slots=tuple(slots))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
 from ..errors import LedgerOutdated, LedgerUnavailable
@@ -23,10 +23,13 @@ from .reservations import ReservationStore
 from .tickets import TicketStore
 from .usage import UsageStore
 
-_NUMBERS = (tables.pool.c.changes, tables.pool.c.inventory, tables.pool.c.quotas)
+_NUMBERS = tables.pool.c["changes", "inventory", "quotas", "queue"]
 _LOOK = select(*_NUMBERS)
 # Locks the row as SELECT ... FOR UPDATE does, and counts in the same step.
 _CLAIM = update(tables.pool).values(changes=tables.pool.c.changes + 1).returning(*_NUMBERS)
+# PostgreSQL wakes all who wait for a row, to let one have it; those who wait for an advisory lock it wakes in turn.
+_IN_LINE = select(func.pg_advisory_xact_lock(0x706F6F6C)).scalar_subquery()
+_CLAIM_IN_LINE = _CLAIM.where(_IN_LINE.is_not(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,10 @@ class Ledger:
         self._quotas = QuotaMemory()
         self._engine = make_engine(self._url, on_connect=self._forget)
         self._writer = self._engine.execution_options(**{WRITES: True})
-        self._reader = self._engine
+        self._reader, self._claim = self._engine, _CLAIM
         if self._engine.dialect.name == "postgresql":
             self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            self._claim = _CLAIM_IN_LINE
         self._mine = threading.local()
 
     def __repr__(self) -> str:
@@ -161,11 +165,11 @@ class Ledger:
         raise AssertionError
 
     def _look(self, connection: Connection, *, writes: bool) -> Work:
-        numbers = connection.execute(_CLAIM if writes else _LOOK).one_or_none()
+        numbers = connection.execute(self._claim if writes else _LOOK).one_or_none()
         if numbers is None:
             raise LedgerOutdated(f"The ledger {self._place} is empty; run `{CURE}`.")
-        changes, inventory, quotas = numbers
-        return Work(connection, changes, inventory, quotas, writes)
+        changes, inventory, quotas, queue = numbers
+        return Work(connection, changes, inventory, quotas, queue, writes)
 
     def _books(self, work: Work) -> Books:
         return Books(

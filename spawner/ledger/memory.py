@@ -1,9 +1,10 @@
 """What a process keeps of the ledger between transactions, so that a claim reads little.
 
 The one row of `pool` counts all writing transactions. A row of `leases` or `tickets` carries the number of the one
-that changed it last, and `pool` the numbers of those that changed the inventory and the quotas. Writers hold the pool
-row until they commit, so numbers are committed in their order: whoever knows the state at one number needs only the
-rows with a higher one. What a transaction has written itself is never kept: it may be rolled back.
+that changed it last, and `pool` the numbers of those that last changed the inventory, the quotas and the queue.
+Writers hold the pool row until they commit, so numbers are committed in their order: whoever knows the state at one
+number needs only the rows with a higher one. What a transaction has written itself is never kept: it may be rolled
+back.
 """
 
 from collections.abc import Callable, Iterable
@@ -47,6 +48,7 @@ class Mirror(Generic[T]):
         changed_since: Callable[[int], Iterable[tuple[str, T | None]]],
         *,
         committed: bool,
+        last_change: int | None = None,
     ) -> dict[str, T]:
         """Bring the rows up to date.
 
@@ -60,11 +62,13 @@ class Mirror(Generic[T]):
             Reads those changed after a number; None for one that is live no more.
         committed
             Whether what is read is: the caller's transaction has not written to this table.
+        last_change
+            Number of the last transaction that changed this table, where that is known.
         """
         kept = self._kept
         if kept is None or kept[0] > number:  # a newer state than the caller's snapshot is of no use to it
             rows = dict(live())
-        elif kept[0] == number and committed:
+        elif committed and kept[0] >= (number if last_change is None else last_change):
             return kept[1]
         else:
             rows = dict(kept[1])
@@ -89,7 +93,7 @@ class Work:
     ----------
     number
         This transaction's own, or the last committed one's where it only reads.
-    inventory, quotas
+    inventory, quotas, queue
         Numbers of the transactions that changed these last.
     """
 
@@ -97,6 +101,7 @@ class Work:
     number: int
     inventory: int
     quotas: int
+    queue: int
     writes: bool
     _touched: set[Table] = field(default_factory=set)
 

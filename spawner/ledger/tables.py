@@ -40,6 +40,7 @@ pool = Table(
     Column("changes", BigInteger, nullable=False),
     Column("inventory", BigInteger, nullable=False),
     Column("quotas", BigInteger, nullable=False),
+    Column("queue", BigInteger, nullable=False),
 )
 
 gpus = Table(
@@ -91,6 +92,7 @@ leases = Table(
     Column("server", Words, nullable=False),
     Column("profile", Words, nullable=False),
     Column("state", Choice(LeaseState), nullable=False),
+    Column("slots", Ids, nullable=False),
     Column("granted_at", UtcMs, nullable=False, index=True),
     Column("ends_at", UtcMs, nullable=False),
     Column("changed_at", UtcMs, nullable=False),
@@ -119,12 +121,12 @@ leases = Table(
     Index("leases_username_granted_at", "username", "granted_at"),
 )
 
+# The database's own guard: which slots the leases of `leases.slots` hold, each at most once at a time.
 lease_slots = Table(
     "lease_slots",
     metadata,
     Column("lease", Words, ForeignKey("leases.id"), primary_key=True),
     Column("slot", Words, primary_key=True),
-    Column("place", Integer, nullable=False),
     Column("open", Boolean, nullable=False),
     Index("one_open_lease_per_slot", "slot", unique=True, sqlite_where=OPEN_SLOT, postgresql_where=OPEN_SLOT),
 )

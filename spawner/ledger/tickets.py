@@ -17,12 +17,13 @@ _LIVE_STATES = {TicketState.WAITING, TicketState.OFFERED}
 
 _READ = select(*_TICKET.columns, *_REQUEST.columns)
 _LIVE = _READ.where(tables.LIVE_TICKET)
-_CHANGED = _READ.where(_tickets.c.version > bindparam("number"))
+_CHANGED = _READ.where(_tickets.c.version > bindparam("since"), _tickets.c.version <= bindparam("number"))
 _BY_ID = _READ.where(_tickets.c.id == bindparam("id"))
 _OF_SERVER = _READ.where(
     tables.LIVE_TICKET, _tickets.c.username == bindparam("user"), _tickets.c.server == bindparam("server")
 )
 _INSERT = insert(_tickets)
+_TOUCH = update(tables.pool).values(queue=bindparam("number"))
 _UPDATE = (
     update(_tickets)
     .where(
@@ -51,7 +52,11 @@ class TicketStore:
         """List the tickets that wait or hold an offer, in no order."""
         return list(
             self._mirror.read(
-                self._work.base, self._read_live, self._read_changed, committed=self._work.untouched(_tickets)
+                self._work.base,
+                self._read_live,
+                self._read_changed,
+                committed=self._work.untouched(_tickets),
+                last_change=self._work.queue,
             ).values()
         )
 
@@ -74,7 +79,7 @@ class TicketStore:
         LeaseLost
             If its server has one that waits or holds an offer.
         """
-        number = self._work.touch(_tickets)
+        number = self._touch()
         self._work.connection.execute(_INSERT, {**_row(ticket), "version": number})
 
     def update(self, ticket: Ticket, was: Ticket) -> bool:
@@ -85,10 +90,17 @@ class TicketStore:
         bool
             Whether they were; if not, nothing is written.
         """
-        number = self._work.touch(_tickets)
+        number = self._touch()
         values = {f"b_{name}": value for name, value in _row(ticket).items()}
         values |= {"was_state": was.state, "was_moved_up": was.moved_up, "was_lease": was.lease, "number": number}
         return self._work.connection.execute(_UPDATE, values).rowcount > 0
+
+    def _touch(self) -> int:
+        number = self._work.touch(_tickets)
+        if self._work.queue != number:
+            self._work.queue = number
+            self._work.connection.execute(_TOUCH, {"number": number})
+        return number
 
     def _read(self, query: Select[Any], **parameters: object) -> Iterator[Ticket]:
         return map(_ticket, self._work.connection.execute(query, parameters))
@@ -96,8 +108,8 @@ class TicketStore:
     def _read_live(self) -> Iterator[tuple[str, Ticket]]:
         return ((ticket.id, ticket) for ticket in self._read(_LIVE))
 
-    def _read_changed(self, number: int) -> Iterator[tuple[str, Ticket | None]]:
-        for ticket in self._read(_CHANGED, number=number):
+    def _read_changed(self, since: int) -> Iterator[tuple[str, Ticket | None]]:
+        for ticket in self._read(_CHANGED, since=since, number=self._work.number):
             yield ticket.id, ticket if ticket.state in _LIVE_STATES else None
 
 

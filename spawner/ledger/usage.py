@@ -94,6 +94,8 @@ class UsageStore:
             empty.
         """
         edges = {"since": exact_ms(since), "until": exact_ms(until)}
+        if edges["since"] >= edges["until"]:
+            return {}
         if by == "day":
             return self._by_day(edges)
         column = {

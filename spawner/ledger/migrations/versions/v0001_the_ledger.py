@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("server", sa.Text(), nullable=False),
         sa.Column("profile", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("slots", sa.Text(), nullable=False),
         sa.Column("granted_at", sa.BigInteger(), nullable=False),
         sa.Column("ends_at", sa.BigInteger(), nullable=False),
         sa.Column("changed_at", sa.BigInteger(), nullable=False),
@@ -97,6 +98,7 @@ def upgrade() -> None:
         sa.Column("changes", sa.BigInteger(), nullable=False),
         sa.Column("inventory", sa.BigInteger(), nullable=False),
         sa.Column("quotas", sa.BigInteger(), nullable=False),
+        sa.Column("queue", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pool_pkey"),
     )
     op.create_table(
@@ -182,7 +184,6 @@ def upgrade() -> None:
         "lease_slots",
         sa.Column("lease", sa.Text(), nullable=False),
         sa.Column("slot", sa.Text(), nullable=False),
-        sa.Column("place", sa.Integer(), nullable=False),
         sa.Column("open", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["lease"], ["leases.id"], name="lease_slots_lease_fkey"),
         sa.PrimaryKeyConstraint("lease", "slot", name="lease_slots_pkey"),
@@ -216,8 +217,8 @@ def upgrade() -> None:
     )
     op.create_index("slots_gpu", "slots", ["gpu"], unique=False)
     op.bulk_insert(
-        sa.table("pool", sa.column("id"), sa.column("changes"), sa.column("inventory"), sa.column("quotas")),
-        [{"id": 1, "changes": 0, "inventory": 0, "quotas": 0}],
+        sa.table("pool", *(sa.column(name) for name in ("id", "changes", "inventory", "quotas", "queue"))),
+        [{"id": 1, "changes": 0, "inventory": 0, "quotas": 0, "queue": 0}],
     )
     for table in ("usage", "audit"):
         _make_final(table)
