@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from operator import itemgetter
 
 from .gpus import Slot
 from .leases import GpuRequest, LeaseRules, LeaseState
@@ -212,43 +211,49 @@ def earliest(
     Placement or None
         None if it can never be: too few slots are usable.
     """
-    best: Placement | None = None
-    later: list[tuple[datetime, str, SlotClass]] = []
+    best: tuple[datetime, int, str, Placement] | None = None
+    later: list[tuple[datetime, int, str]] = []
 
-    def look(bound: datetime, node: str, slot_class: SlotClass) -> Placement | None:
+    def look(bound: datetime, rank: int, node: str) -> None:
+        nonlocal best
+        slot_class = classes[rank]
         ids = pool.members(slot_class)[node]
         found = _earliest_among(pool, ids, request, length, rules, now, bound, promises)
         if found:
             promises.learn(slot_class, node, request, length, found.start)
-        return found if best is None or (found and found.start < best.start) else best
+            if best is None or (found.start, rank, node) < best[:3]:
+                best = found.start, rank, node, found
 
     # Most nodes need no look: too few of their leases end before the best that is found so far, or the walk knows from
     # a smaller wish that there is no room.
-    for bound, node, slot_class in _by_bound(pool, request.count, classes, rules, now):
-        if best is not None and bound >= best.start:
+    for bound, rank, node in _by_bound(pool, request.count, classes, rules, now):
+        if best is not None and bound > best[0]:
             break
-        known = promises.known(slot_class, node, request, length)
+        known = promises.known(classes[rank], node, request, length)
         if known is not None and known > bound:
-            later.append((known, node, slot_class))
+            later.append((known, rank, node))
         else:
-            best = look(bound, node, slot_class)
-    for bound, node, slot_class in sorted(later, key=itemgetter(0)):
-        if best is not None and bound >= best.start:
+            look(bound, rank, node)
+    for bound, rank, node in sorted(later):
+        if best is not None and bound > best[0]:
             break
-        best = look(bound, node, slot_class)
-    return best
+        look(bound, rank, node)
+    return best and best[3]
 
 
 def _by_bound(
     pool: Pool, count: int, classes: Sequence[SlotClass], rules: LeaseRules, now: datetime
-) -> Iterator[tuple[datetime, str, SlotClass]]:
-    """Give the nodes that have enough slots, with the time before which too few are free for sure, soonest first."""
+) -> Iterator[tuple[datetime, int, str]]:
+    """Give the nodes that have enough slots, with the time before which too few are free for sure, soonest first.
 
-    def of_class(slot_class: SlotClass) -> Iterator[tuple[datetime, str, SlotClass]]:
-        for end, node in pool.soonest(slot_class, count):
-            yield now if end is FREE else max(end, now) + rules.turnover, node, slot_class
+    Each with the rank of its class.
+    """
 
-    return heapq.merge(*map(of_class, classes), key=itemgetter(0))
+    def of_class(rank: int) -> Iterator[tuple[datetime, int, str]]:
+        for end, node in pool.soonest(classes[rank], count):
+            yield now if end is FREE else max(end, now) + rules.turnover, rank, node
+
+    return heapq.merge(*map(of_class, range(len(classes))))
 
 
 def _earliest_among(

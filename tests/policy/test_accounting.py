@@ -1,0 +1,169 @@
+import math
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spawner.policy.accounting import (
+    Interval,
+    decayed_ms,
+    free_again_at,
+    from_ms,
+    hours_to_ms,
+    length_ms,
+    overlap_ms,
+    spent,
+    to_ms,
+    used_ms,
+)
+from spawner.policy.leases import LeaseState, Spent
+
+from .pools import HOUR, MINUTE, NOW, at, lease
+
+MOMENTS = st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+MS = timedelta(milliseconds=1)
+
+
+@st.composite
+def pasts(draw: st.DrawFn, span: int = 40) -> list[Interval]:
+    """Draw intervals within the last `span` milliseconds; few, short and close, so that edges meet."""
+    found = []
+    for _ in range(draw(st.integers(0, 5))):
+        older = draw(st.integers(0, span))
+        newer = draw(st.integers(0, older))
+        found.append((NOW - older * MS, NOW - newer * MS, draw(st.integers(1, 4))))
+    return found
+
+
+@given(st.lists(MOMENTS, min_size=2, max_size=8).map(sorted))
+def test_adjoining_intervals_add_up_to_the_whole(moments: list[datetime]) -> None:
+    parts = [length_ms(start, end) for start, end in pairwise(moments)]
+    assert sum(parts) == length_ms(moments[0], moments[-1])
+    assert all(part >= 0 for part in parts)
+
+
+@given(MOMENTS)
+def test_milliseconds_are_rounded_down(moment: datetime) -> None:
+    assert timedelta(0) <= moment - from_ms(to_ms(moment)) < MS
+    assert to_ms(from_ms(to_ms(moment))) == to_ms(moment)
+
+
+@given(MOMENTS, MOMENTS, st.lists(MOMENTS, min_size=2, max_size=6).map(sorted))
+def test_what_windows_split_is_neither_lost_nor_counted_twice(
+    one: datetime, other: datetime, edges: list[datetime]
+) -> None:
+    start, end = sorted([one, other])
+    split = [overlap_ms(start, end, begin, finish) for begin, finish in pairwise(edges)]
+    assert sum(split) == overlap_ms(start, end, edges[0], edges[-1])
+
+
+def test_a_window_is_split_exactly_at_its_edge() -> None:
+    window = HOUR
+    edge = NOW - window
+    past = [(edge - MS, edge + MS, 3)]
+    assert used_ms(past, NOW, window) == 3
+    assert used_ms(past, NOW + MS, window) == 0
+    assert used_ms(past, NOW - MS, window) == 6
+    # What lies ahead of the window's end does not count yet.
+    assert used_ms([(NOW - MS, NOW + HOUR, 2)], NOW, window) == 2
+
+
+def test_hours_become_whole_milliseconds() -> None:
+    assert hours_to_ms(1 / 3) == 1_200_000
+    assert hours_to_ms(0) == 0
+    assert hours_to_ms(math.inf) is None
+
+
+# --- budgets --------------------------------------------------------------------------------------------------
+
+
+def test_open_leases_are_used_up_to_now_and_committed_up_to_their_ends() -> None:
+    window = 7 * 24 * HOUR
+    leases = [
+        lease("active", ["a", "b"], 30, started=-60),
+        lease("pending", ["c"], 90, state=LeaseState.PENDING),
+        lease("releasing", ["d"], 90, state=LeaseState.RELEASING, started=-10),
+        lease("offered", ["e"], 15, state=LeaseState.OFFERED),
+        lease("closed", ["f"], 90, state=LeaseState.CLOSED),
+        lease("overdue", ["g"], -5, started=-20),
+    ]
+    past = [(NOW - 8 * 24 * HOUR, NOW - window + MINUTE, 1), (NOW - 9 * 24 * HOUR, NOW - window, 1)]
+    found = spent(past, leases, NOW, window)
+    minute = 60_000
+    assert found.used_ms == (1 + 2 * 60 + 10 + 20) * minute
+    assert found.committed_ms == (2 * 30 + 90 + 15) * minute
+    assert found.gpus_held == 6
+    assert past[0] in found.past
+    assert past[1] not in found.past
+
+
+def test_a_clock_that_steps_back_books_nothing() -> None:
+    running = lease("l", ["a"], 30, started=10)
+    assert spent([], [running], NOW, HOUR) == Spent(0, 30 * 60_000, 1, ((at(10), at(30), 1),))
+
+
+@given(pasts(), st.integers(0, 60), st.integers(0, 60), st.integers(1, 30))
+def test_free_again_is_the_first_moment_there_is(past: list[Interval], need: int, budget: int, window: int) -> None:
+    def left(moment: int) -> bool:
+        """Count millisecond by millisecond."""
+        used = sum(
+            slots
+            for start, end, slots in past
+            for ms in range(to_ms(start), to_ms(end))
+            if ms >= to_ms(NOW) + moment - window
+        )
+        return used + need <= budget
+
+    expected = next((from_ms(to_ms(NOW) + moment) for moment in range(100) if left(moment)), None)
+    assert free_again_at(past, need, budget, NOW, window * MS) == expected
+
+
+def test_running_leases_leave_the_window_too() -> None:
+    window = 24 * HOUR
+    # Half an hour used, as much to come.
+    found = spent([], [lease("l", ["a"], 30, started=-30)], NOW, window)
+    hour = 3_600_000
+    assert free_again_at(found.past, hour, hour, NOW, window) == at(30) + window
+    assert free_again_at(found.past, hour // 2, hour, NOW, window) == NOW + window
+    assert free_again_at(found.past, hour, 2 * hour, NOW, window) == NOW
+
+
+# --- fair share -----------------------------------------------------------------------------------------------
+
+
+@given(pasts(span=4000), st.integers(100, 5000))
+def test_decay_is_the_integral(past: list[Interval], life: int) -> None:
+    total = 0.0
+    steps = 400
+    for start, end, slots in past:
+        steps = 400
+        width = (end - start) / MS / steps
+        for step in range(steps):
+            age = (NOW - end) / MS + (step + 0.5) * width
+            total += slots * width * 2 ** (-age / life)
+    assert decayed_ms(past, NOW, life * MS) == pytest.approx(total, rel=1e-3, abs=1e-9)
+
+
+@given(pasts(span=4000), st.integers(10, 5000), st.integers(1, 5))
+def test_decayed_use_halves_with_each_half_life(past: list[Interval], life: int, lives: int) -> None:
+    before = decayed_ms(past, NOW, life * MS)
+    assert decayed_ms(past, NOW + lives * life * MS, life * MS) == pytest.approx(before / 2**lives)
+
+
+@given(pasts(span=4000), st.integers(10, 5000), st.integers(1, 3999))
+def test_decayed_use_is_additive(past: list[Interval], life: int, cut: int) -> None:
+    whole = decayed_ms(past, NOW, life * MS)
+    assert whole == pytest.approx(sum(decayed_ms([one], NOW, life * MS) for one in past))
+    edge = NOW - cut * MS
+    older = [(min(start, edge), min(end, edge), slots) for start, end, slots in past]
+    newer = [(max(start, edge), max(end, edge), slots) for start, end, slots in past]
+    assert whole == pytest.approx(decayed_ms(older + newer, NOW, life * MS), abs=1e-6)
+
+
+def test_old_and_future_use_weighs_nothing() -> None:
+    hour = [(NOW - HOUR, NOW, 1)]
+    assert decayed_ms(hour, NOW + 10_000 * 24 * HOUR, HOUR) == 0
+    assert decayed_ms([(NOW + HOUR, NOW + 2 * HOUR, 1)], NOW, HOUR) == 0
+    assert decayed_ms([(NOW - HOUR, NOW + HOUR, 1)], NOW, HOUR) == decayed_ms(hour, NOW, HOUR)
