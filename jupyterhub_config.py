@@ -125,6 +125,7 @@ c.JupyterHub.services = [
             *(sys.executable, "-m", "spawner.janitor"),
             *("--root", str(root)),
             *("--proxy", f"http://{_local(settings.bind_address)}:{settings.port}"),
+            *("--hub-pid", str(os.getpid())),
             *("--hub-began", began.isoformat()),
         ],
         "cwd": str(root),

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from .gpus.choice import parse_choice
 from .policy.gpus import SlotKind
 from .policy.leases import AtEnd, LeaseRules
 from .policy.model import LimitRule, LimitRules, Profile
@@ -372,6 +373,12 @@ class Settings(SpawnerSettings, BaseSettings):
     keep_certificates: bool = Field(
         False, description="Whether images that are built here keep the extra certificate authorities."
     )
+
+    @field_validator("gpus")
+    @classmethod
+    def _is_a_source(cls, text: str) -> str:
+        parse_choice(text)
+        return text
 
     @field_validator("bind_address")
     @classmethod

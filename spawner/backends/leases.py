@@ -54,7 +54,7 @@ class GpuLeaseMixin(HasTraits):
     def desk(self) -> Desk | None:
         """The way to the ledger; None without one."""
         url = self.ledger_url.get_secret_value() if isinstance(self.ledger_url, SecretStr) else self.ledger_url
-        return shared_desk(url, self.limits, self.leases) if url else None  # type: ignore[attr-defined]
+        return shared_desk(url, self.limits, self.leases) if url else None
 
     async def operate(self, function: Callable[..., T], *args: Any) -> T:
         """Run one of `spawner.operations` at this hub's desk, in a thread.
@@ -74,20 +74,20 @@ class GpuLeaseMixin(HasTraits):
 
         A ledger that does not answer takes nobody's server away: the settings' hold then.
         """
-        settings: LimitRules = self.limits.rules()  # type: ignore[attr-defined]
+        settings: LimitRules = self.limits.rules()
         if self.desk is None:
             return settings
         try:
             return await self.operate(leases.rules_now)
         except BerthError as error:
-            self.log.warning("The ledger's quotas cannot be read: %s", error)  # type: ignore[attr-defined]
+            self.log.warning("The ledger's quotas cannot be read: %s", error)
             return settings
 
     # --- before the container ---------------------------------------------------------------------------------
 
     def gpu_request(self, grant: Grant, request: SpawnRequest) -> GpuRequest:
         """Translate a granted server into a request for its GPUs."""
-        person, profile = self.person, grant.profile  # type: ignore[attr-defined]
+        person, profile = self.person, grant.profile
         options = {
             "profile": profile.slug,
             "gpus": grant.limits.gpus,
@@ -96,7 +96,7 @@ class GpuLeaseMixin(HasTraits):
         }
         return GpuRequest(
             person.name,
-            self.name,  # type: ignore[attr-defined]
+            self.name,
             profile.slug,
             grant.limits.gpus,
             request.hours,
@@ -104,7 +104,7 @@ class GpuLeaseMixin(HasTraits):
             profile.gpu_kinds,
             profile.gpu_memory,
             groups=person.groups,
-            at_end=AtEnd(self.leases.at_end),  # type: ignore[attr-defined]
+            at_end=AtEnd(self.leases.at_end),
             options=json.dumps(options),
         )
 
@@ -143,9 +143,9 @@ class GpuLeaseMixin(HasTraits):
         count = len(self.slots)
         what = f"{count} × {slot.model}" if count > 1 else slot.model
         length = describe(lease.ends_at - lease.granted_at)
-        self._steps.add(5, f"Leased {what} for {length} ({isolation_words(slot)}).")  # type: ignore[attr-defined]
+        self._steps.add(5, f"Leased {what} for {length} ({isolation_words(slot)}).")
         if answer.note:
-            self._steps.add(6, answer.note)  # type: ignore[attr-defined]
+            self._steps.add(6, answer.note)
 
     @staticmethod
     def _queued_text(answer: Any) -> str:
@@ -178,7 +178,7 @@ class GpuLeaseMixin(HasTraits):
                     return taken
             elif (said := place_words(place)) != told:
                 told = said
-                self._steps.add(3, said)  # type: ignore[attr-defined]
+                self._steps.add(3, said)
             await asyncio.sleep(_LOOK_SECONDS)
         return answer
 
@@ -196,14 +196,14 @@ class GpuLeaseMixin(HasTraits):
         if self.desk is None:
             return
         try:
-            person, server = self.person.name, self.name  # type: ignore[attr-defined]
+            person, server = self.person.name, self.name
             await self.operate(offers.cancel, person, server)
             old = await self.operate(leases.of_server, person, server)
             if old is not None:
                 await self._finish(old)
         except LedgerUnavailable as error:
             # A server without GPUs needs no ledger.
-            self.log.warning("The ledger does not answer: %s", error)  # type: ignore[attr-defined]
+            self.log.warning("The ledger does not answer: %s", error)
 
     async def _finish(self, lease: Lease) -> None:
         """End a lease of this server that nobody has ended: remove its container, then close it."""
@@ -230,7 +230,7 @@ class GpuLeaseMixin(HasTraits):
             try:
                 await self.operate(leases.release, lease_id, why)
             except BerthError as error:
-                self.log.warning("Lease %s: %s. It is released later.", lease_id, error)  # type: ignore[attr-defined]
+                self.log.warning("Lease %s: %s. It is released later.", lease_id, error)
 
     async def lease_over(self, lease_id: str, ended_at: datetime | None, why: str = "stopped") -> None:
         """Note that a server's container is confirmed gone; goes on in the background while the ledger is away."""
@@ -241,10 +241,10 @@ class GpuLeaseMixin(HasTraits):
         try:
             await self.operate(leases.close, lease_id, ended_at, why)
         except LedgerUnavailable as error:
-            self.log.warning("Lease %s: %s. Trying again.", lease_id, error)  # type: ignore[attr-defined]
+            self.log.warning("Lease %s: %s. Trying again.", lease_id, error)
             asyncio.ensure_future(self._close_later(lease_id, ended_at, why))  # noqa: RUF006  it logs its own errors
         except BerthError as error:
-            self.log.warning("Lease %s: %s", lease_id, error)  # type: ignore[attr-defined]
+            self.log.warning("Lease %s: %s", lease_id, error)
 
     async def _close_later(self, lease_id: str, ended_at: datetime | None, why: str) -> None:
         for pause in itertools.chain((1.0, 2.0, 5.0), itertools.repeat(10.0)):
@@ -254,21 +254,21 @@ class GpuLeaseMixin(HasTraits):
             except LedgerUnavailable:
                 continue
             except BerthError as error:
-                self.log.warning("Lease %s: %s", lease_id, error)  # type: ignore[attr-defined]
+                self.log.warning("Lease %s: %s", lease_id, error)
             return
 
     # --- what the hub keeps -----------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().get_state()  # type: ignore[misc]
+        state: dict[str, Any] = super().get_state()
         return {**state, "lease": self.lease_id} if self.lease_id else state
 
     def load_state(self, state: dict[str, Any]) -> None:
-        super().load_state(state)  # type: ignore[misc]
+        super().load_state(state)
         self.lease_id = str(state.get("lease", ""))
 
     def clear_state(self) -> None:
-        super().clear_state()  # type: ignore[misc]
+        super().clear_state()
         self.lease_id, self.lease, self.slots = "", None, ()
 
 

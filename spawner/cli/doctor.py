@@ -15,6 +15,7 @@ from ..engine.versions import Finding, Level
 from ..errors import BerthError, EngineUnavailable
 from . import preflight
 from .deployment import Deployment, connect
+from .ledger_health import ledger
 from .output import Output, json_option
 from .preflight import Scene
 
@@ -28,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     preflight.ports,
     preflight.firewall,
     preflight.clock,
+    ledger,
 )
 
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "bold red"}

@@ -16,7 +16,9 @@ from .leases import leases
 from .output import refuse, wants_json
 from .queue import queue
 from .quota import quota
+from .reconcile import reconcile
 from .settings import settings
+from .simulate import simulate
 from .status import status
 from .up import up
 from .usage import usage
@@ -49,7 +51,9 @@ for _command in (
     leases,
     queue,
     quota,
+    reconcile,
     settings,
+    simulate,
     status,
     up,
     usage,

@@ -79,8 +79,9 @@ def make_post(settings: Settings, hub: Hub | None, hub_began: datetime | None) -
 @click.command()
 @click.option("--root", type=click.Path(path_type=Path), required=True, help="Where the deployment's code lies.")
 @click.option("--proxy", required=True, help="Address of the proxy, under which the servers are.")
+@click.option("--hub-pid", type=int, required=True, help="The hub's process; the janitor ends with it.")
 @click.option("--hub-began", type=datetime.fromisoformat, required=True, help="When the hub's process began.")
-def main(root: Path, proxy: str, hub_began: datetime) -> None:
+def main(root: Path, proxy: str, hub_pid: int, hub_began: datetime) -> None:
     """Run all loops until told to stop, or until the hub that started this is gone."""
     logging.basicConfig(
         level=logging.INFO,
@@ -89,7 +90,6 @@ def main(root: Path, proxy: str, hub_began: datetime) -> None:
         datefmt="%Y-%m-%d %H:%M:%S",
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    parent = os.getppid()
     hub = Hub(os.environ["JUPYTERHUB_API_URL"], proxy, os.environ["JUPYTERHUB_API_TOKEN"])
     try:
         post = make_post(load_settings(root), hub, hub_began)
@@ -112,12 +112,14 @@ def main(root: Path, proxy: str, hub_began: datetime) -> None:
     for thread in threads:
         thread.start()
     while not stop.wait(_PARENT_SECONDS):
-        if os.getppid() != parent:
+        if os.getppid() != hub_pid:
             # The next hub starts a janitor of its own, with a token that is good.
             _LOG.info("The hub is gone; so is its janitor.")
             stop.set()
     for thread in threads:
         thread.join(timeout=100)
+    for runner in runners.values():
+        runner.give_back()
 
 
 if __name__ == "__main__":

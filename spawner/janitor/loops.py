@@ -1,5 +1,6 @@
 """Loops that survive: each turn may fail, none twice at once, each tells how it went."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -12,6 +13,9 @@ from .hub import HubUnavailable
 from .post import Post
 
 _LOG = logging.getLogger("berth.janitor")
+
+# How long a loop is a janitor's without a word: after its death another waits that long.
+_HELD = timedelta(seconds=15)
 
 Task = Callable[[Post], str]
 
@@ -50,22 +54,40 @@ class Runner:
         Never raises: an error is logged and reported, and the next turn tries afresh.
         """
         name, clock, ledger = self._loop.name, self._post.desk.clock, self._post.desk.ledger
-        # A turn may take long (a hundred servers that end at once); nobody else must begin meanwhile.
-        ttl = timedelta(seconds=max(300.0, 4 * self._loop.every))
         try:
-            with ledger.transaction() as books:
-                if not books.loops.take(name, self._owner, clock(), ttl):
-                    return False
+            if not self._take():
+                return False
         except BerthError as error:
             self._complain(str(error))
             return False
-        result, ok = self._run()
+        over = threading.Event()
+        keeping = threading.Thread(target=self._keep, args=(over,), name=f"{name}-keep", daemon=True)
+        keeping.start()
+        try:
+            result, ok = self._run()
+        finally:
+            over.set()
         try:
             with ledger.transaction() as books:
                 books.loops.beat(name, self._owner, clock(), result=result, ok=ok)
         except BerthError as error:
             self._complain(str(error))
         return True
+
+    def _take(self) -> bool:
+        with self._post.desk.ledger.transaction() as books:
+            return books.loops.take(self._loop.name, self._owner, self._post.desk.clock(), _HELD)
+
+    def _keep(self, over: threading.Event) -> None:
+        """Keep the loop while a turn takes long, as when a hundred servers end at once."""
+        while not over.wait(_HELD.total_seconds() / 3):
+            with contextlib.suppress(BerthError):
+                self._take()
+
+    def give_back(self) -> None:
+        """Let another janitor have the loop at once."""
+        with contextlib.suppress(BerthError), self._post.desk.ledger.transaction() as books:
+            books.loops.give_back(self._loop.name, self._owner)
 
     def _run(self) -> tuple[str, bool]:
         try:

@@ -67,3 +67,17 @@ def wait_for_http(
 
 def _tail(log: Path) -> str:
     return log.read_text(encoding="utf-8", errors="replace")[-8000:]
+
+
+def processes_of(program: str, directory: Path) -> list[int]:
+    """Find running processes by a word of their command line and a path in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            environment = (entry / "environ").read_bytes().decode("utf-8", "replace")
+            if program in command and str(directory) in environment:
+                found.append(int(entry.name))
+    return sorted(found)
