@@ -1,18 +1,14 @@
-"""The second Docker Engine: in a network namespace of its own, lest it takes the first one's bridge."""
+"""A second Docker Engine whose NVIDIA driver is simulated."""
 
 import contextlib
-import ctypes
 import io
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +16,15 @@ from typing import Any
 
 import docker
 import pytest
-import requests
-from docker.errors import DockerException
 
 from .. import nvml
-from ..processes import process
+from ..own_engine import OwnEngine, place_for_engine, why_not
 from ..tiny_image import ensure_tiny_image
 
 GPUS = tuple(f"GPU-5e000000-0000-4000-8000-00000000000{index}" for index in range(4))
 MIGS = tuple(f"MIG-5e000000-0000-4000-8000-0000000001{index:02}" for index in range(2))
 _DEVICES = {**{uuid: index for index, uuid in enumerate(GPUS)}, **{uuid: 4 + index for index, uuid in enumerate(MIGS)}}
 _PREFIX = "berth-gpu-engine-"
-_START_SECONDS = 90
 
 
 @dataclass(frozen=True)
@@ -40,31 +33,28 @@ class GpuEngine:
 
     Attributes
     ----------
-    url
-        For ``DOCKER_HOST`` or ``base_url``.
+    engine
+        The engine itself.
     image
         The tiny image, loaded.
     """
 
-    url: str
+    engine: OwnEngine
     client: docker.APIClient
     image: str
-    directory: Path
-    namespace: str
 
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        """Let this thread, and processes and threads that it starts, live where the engine's containers are reached.
+    @property
+    def url(self) -> str:
+        """For ``DOCKER_HOST`` or ``base_url``."""
+        return self.engine.url
 
-        Sockets made within are in the engine's network namespace: its bridges, its loopback, its firewall, and no way
-        out. Unix sockets, such as the engines', are reached from everywhere.
-        """
-        with Path("/proc/thread-self/ns/net").open() as here, Path("/run/netns", self.namespace).open() as there:
-            _set_network(there.fileno())
-            try:
-                yield
-            finally:
-                _set_network(here.fileno())
+    @property
+    def directory(self) -> Path:
+        return self.engine.directory
+
+    def entered(self) -> contextlib.AbstractContextManager[None]:
+        """See `OwnEngine.entered`."""
+        return self.engine.entered()
 
     def asked(self, container: str) -> list[dict[str, str]]:
         """Tell what the stand-ins were told for a container: ``way`` and ``visible``."""
@@ -112,12 +102,6 @@ def _with_libraries(program: Path) -> bytes:
     return packed.getvalue()
 
 
-def _set_network(descriptor: int) -> None:
-    clone_newnet = 0x40000000
-    if ctypes.CDLL(None, use_errno=True).setns(descriptor, clone_newnet) != 0:
-        raise OSError(ctypes.get_errno(), "setns")
-
-
 @contextlib.contextmanager
 def second_engine(library: Path) -> Iterator[GpuEngine]:
     """Run the engine; at the end, and before another test run's, all that is left of it is removed.
@@ -127,41 +111,17 @@ def second_engine(library: Path) -> Iterator[GpuEngine]:
     library
         The stub of NVML that containers with GPUs see.
     """
-    _clear_leftovers()
-    # Not pytest's directory, whose path is too long for a socket's.
-    name = f"{_PREFIX}{os.getpid()}"
-    directory = Path(tempfile.gettempdir(), name)
-    directory.mkdir()
-    try:
-        subprocess.run(["ip", "netns", "add", name], check=True)
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+    with place_for_engine(_PREFIX) as directory:
         path = _stand_ins(directory, library)
-        # Not `ip netns exec`, which would hide the control groups.
-        command = ["nsenter", f"--net=/run/netns/{name}", "dockerd", *_options(directory)]
-        with process(command, directory / "log", env={"PATH": path}) as daemon:
-            client = _connect(directory, daemon)
-            try:
-                yield GpuEngine(f"unix://{directory}/socket", client, ensure_tiny_image(client), directory, name)
-                _remove_containers(client)
-            finally:
-                client.close()
-    finally:
-        _clear(directory)
-
-
-def _options(directory: Path) -> list[str]:
-    return [
-        f"--config-file={directory}/daemon.json",
-        f"--data-root={directory}/data",
-        f"--exec-root={directory}/exec",
-        f"--pidfile={directory}/pid",
-        f"--host=unix://{directory}/socket",
-        "--cgroup-parent=berth-gpu-engine",
-        # A containerd that the machine runs for others would be shared else.
-        "--containerd-namespace=berth-gpu-engine",
-        "--containerd-plugins-namespace=berth-gpu-engine-plugins",
-        "--userland-proxy=false",
-    ]
+        engine = OwnEngine(directory, {"PATH": path}, [f"--config-file={directory}/daemon.json"])
+        engine.start()
+        client = engine.connect()
+        try:
+            yield GpuEngine(engine, client, ensure_tiny_image(client))
+            _remove_containers(client)
+        finally:
+            client.close()
+            engine.stop()
 
 
 def _stand_ins(directory: Path, library: Path) -> str:
@@ -186,74 +146,9 @@ def _stand_ins(directory: Path, library: Path) -> str:
     return f"{programs}:{os.environ['PATH']}"
 
 
-def _connect(directory: Path, daemon: "subprocess.Popen[bytes]") -> docker.APIClient:
-    end = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            client = docker.APIClient(base_url=f"unix://{directory}/socket", version="auto", timeout=60)
-            client.info()
-        except (DockerException, requests.exceptions.RequestException) as error:
-            log = (directory / "log").read_text(errors="replace")[-4000:]
-            if daemon.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"the second Docker Engine does not start: {error}\n{log}") from error
-            time.sleep(0.1)
-        else:
-            return client
-
-
 def _remove_containers(client: docker.APIClient) -> None:
     for container in client.containers(all=True):
         client.remove_container(container["Id"], force=True, v=True)
-
-
-def _clear_leftovers() -> None:
-    """Clear what killed test runs left; a living one's engine stays."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        owner = directory.name.removeprefix(_PREFIX)
-        if not Path("/proc", owner).exists() or owner == str(os.getpid()):
-            _clear(directory)
-
-
-def _clear(directory: Path) -> None:
-    """End all processes of an engine, undo its mounts, remove its files and its namespace."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        pids = _processes_of(directory)
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        end = time.monotonic() + 10
-        while any(Path("/proc", str(pid), "cmdline").exists() for pid in pids) and time.monotonic() < end:
-            time.sleep(0.05)
-    for _ in range(3):  # a mount may lie on another
-        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        for mount in reversed([mount for mount in mounts if mount.startswith(f"{directory}/")]):
-            subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
-    shutil.rmtree(directory, ignore_errors=True)
-    if Path("/run/netns", directory.name).exists():
-        subprocess.run(["ip", "netns", "delete", directory.name], check=False, capture_output=True)
-
-
-def _processes_of(directory: Path) -> list[int]:
-    """Find the engine, its containerd and the shims by the directory in their command lines, and the containers."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        with contextlib.suppress(OSError):
-            command = (entry / "cmdline").read_bytes()
-            cgroup = (entry / "cgroup").read_bytes()
-            ours = f"{directory}/".encode()
-            if ours in command or (b"berth-gpu-engine" in cgroup and ours in (entry / "mountinfo").read_bytes()):
-                found.append(int(entry.name))
-    return found
-
-
-def why_not() -> str:
-    """Say what a second engine lacks on this machine; empty if nothing."""
-    if os.geteuid() != 0:
-        return "a second Docker Engine needs root"
-    missing = [program for program in ("dockerd", "ip", "nsenter", "runc") if shutil.which(program) is None]
-    return f"a second Docker Engine needs {', '.join(missing)}" if missing else ""
 
 
 @pytest.fixture(scope="session")
