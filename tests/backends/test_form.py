@@ -1,13 +1,24 @@
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyterhub.objects import Hub
 
+from spawner.backends import desks
 from spawner.backends.docker import TensorFlowSpawner
 from spawner.backends.requests import options_from_form
+from spawner.ledger import Ledger
+from spawner.operations import inventory, leases
+from spawner.operations.desk import Desk
 from spawner.pages import spawn_form
+from spawner.policy.gpus import LOCAL_NODE
+from spawner.policy.leases import GpuRequest
 from spawner.policy.model import Deny, Grant, LimitRule, Limits, Profile
+from spawner.settings import LeaseSettings, LimitSettings
 
+from ..support.slots import gpus
 from .conftest import PROFILES
 
 LIMITS = Limits(cpu=1, memory=2 << 30, processes=100, shm=1 << 30, open_files=100, gpus=0)
@@ -72,19 +83,19 @@ def test_no_profile_at_all_is_a_form_too() -> None:
     assert _checked(spawn_form([], "")) == []
 
 
-def test_the_form_shows_only_ones_own_profiles(spawner: Any) -> None:
-    form = spawner._render_form()
+async def test_the_form_shows_only_ones_own_profiles(spawner: Any) -> None:
+    form = await spawner.get_options_form()
     assert 'value="tiny"' in form
     assert "staff" not in form.lower()
     assert "Huge" in form, "shown with the reason why not"
     assert _checked(form) == ["tiny"]
 
 
-def test_a_member_sees_the_groups_profile(make_user: Any) -> None:
+async def test_a_member_sees_the_groups_profile(make_user: Any) -> None:
     member = make_user("eve", groups=("staff",))
     spawner = member._new_spawner("", spawner_class=TensorFlowSpawner, profiles=PROFILES)
     assert spawner.person.groups == {"staff"}
-    assert 'value="staff"' in spawner._render_form()
+    assert 'value="staff"' in await spawner.get_options_form()
 
 
 @pytest.mark.parametrize(
@@ -106,3 +117,57 @@ def test_from_the_form_to_options(form: dict[str, list[str]], options: dict[str,
 async def test_the_hub_asks_for_both(spawner: Any) -> None:
     assert "<input" in await spawner.get_options_form()
     assert spawner.run_options_from_form({"profile": ["tiny"]}) == {"profile": "tiny"}
+
+
+GPU_PROFILE = {"slug": "gpu", "name": "GPU", "memory": "64 MiB", "gpus": 1}
+
+
+@pytest.fixture
+def gpu_spawner(make_user: Any, tmp_path: Path) -> Iterator[Any]:
+    """A spawner whose ledger has two GPUs, one of them held by somebody else."""
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    ledger = Ledger(url)
+    ledger.upgrade()
+    desk = Desk(ledger, LimitSettings().rules(), LeaseSettings().rules())
+    inventory.sync(desk, LOCAL_NODE, *gpus(2))
+    leases.acquire(desk, GpuRequest("bob", "", "gpu", 1))
+    yield make_user()._new_spawner(
+        "", spawner_class=TensorFlowSpawner, hub=Hub(), profiles=[GPU_PROFILE, *PROFILES], ledger_url=url
+    )
+    ledger.close()
+    for key in [key for key in desks._DESKS if key[0] == url]:
+        desks._DESKS.pop(key).ledger.close()
+
+
+async def test_the_form_tells_what_the_ledger_knows(gpu_spawner: Any) -> None:
+    form = await gpu_spawner.get_options_form()
+    assert "1 of 2 free now" in form
+    assert "Nobody waits." in form
+    assert "1 GPU at once; leases up to 24 h." in form
+    assert _checked(form)[0] == "gpu"
+    assert 'name="hours"' in form
+
+
+async def test_who_waits_is_told_so(gpu_spawner: Any) -> None:
+    await gpu_spawner.operate(leases.acquire, GpuRequest("cyd", "", "gpu", 1))
+    await gpu_spawner.operate(leases.acquire, GpuRequest("ann", "", "gpu", 1))
+    form = await gpu_spawner.get_options_form()
+    assert "waits in the queue already, as number 1 of 1" in " ".join(form.split())
+    assert "0 of 2 free now" in form
+
+
+async def test_a_ledger_that_is_away_leaves_the_other_profiles(gpu_spawner: Any, tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").unlink()
+    gpu_spawner.desk.ledger.close()
+    form = await gpu_spawner.get_options_form()
+    assert "Which GPUs are free cannot be told now" in form
+    assert "gpu" in [card["value"] for card in _cards(form) if "disabled" in card]
+    assert _checked(form) == ["tiny"]
+    assert 'name="hours"' not in form
+
+
+async def test_a_hub_without_a_ledger_hands_out_no_gpus(make_user: Any) -> None:
+    spawner = make_user()._new_spawner("", spawner_class=TensorFlowSpawner, hub=Hub(), profiles=[GPU_PROFILE])
+    form = await spawner.get_options_form()
+    assert "This hub hands out no GPUs." in form
+    assert _checked(form) == []
