@@ -182,6 +182,13 @@ class LeaseSettings(_Section):
         ge=5,
         description="How long a process may exceed its share's memory after the warning, where only that helps.",
     )
+    reconcile_seconds: int = Field(
+        30,
+        ge=1,
+        le=600,
+        description="How often leases and containers are compared; so much of a lease's time is unsure at most where "
+        "the engine lost when its container ended.",
+    )
 
     def rules(self) -> LeaseRules:
         return LeaseRules(

@@ -34,14 +34,16 @@ from .watchdog import watchdog_once
 _LOG = logging.getLogger("berth.janitor")
 _PARENT_SECONDS = 2.0
 
-LOOPS = (
-    Loop("inventory", inventory_once, 30.0),
-    Loop("reconcile", reconcile_once, 30.0),
-    Loop("offers", offers_once, 2.0),
-    Loop("expiry", expiry_once, 5.0),
-    Loop("idle", idle_once, 30.0),
-    Loop("watchdog", watchdog_once, 15.0),
-)
+
+def loops(settings: Settings) -> tuple[Loop, ...]:
+    return (
+        Loop("inventory", inventory_once, 30.0),
+        Loop("reconcile", reconcile_once, settings.leases.reconcile_seconds),
+        Loop("offers", offers_once, 2.0),
+        Loop("expiry", expiry_once, 5.0),
+        Loop("idle", idle_once, 30.0),
+        Loop("watchdog", watchdog_once, 15.0),
+    )
 
 
 def make_post(settings: Settings, hub: Hub | None, hub_began: datetime | None) -> Post:
@@ -104,7 +106,7 @@ def main(root: Path, proxy: str, hub_pid: int, hub_began: datetime) -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    runners = {loop.name: Runner(post, loop, owner) for loop in LOOPS}
+    runners = {loop.name: Runner(post, loop, owner) for loop in loops(post.settings)}
     # In the foreground first: nothing is handed out before what exists is known.
     for name in ("inventory", "reconcile"):
         runners[name].turn()
