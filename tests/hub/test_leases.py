@@ -12,13 +12,12 @@ from typing import Any
 import docker
 import pytest
 
-from spawner.ledger import Ledger, LoopRecord
-from spawner.operations import leases, offers, repairs, usage
-from spawner.operations.desk import Desk, utc_now
-from spawner.policy.leases import AtEnd, Lease, LeaseState
-from spawner.settings import LeaseSettings, LimitSettings
+from spawner.operations import leases, offers, usage
+from spawner.operations.desk import utc_now
+from spawner.policy.leases import AtEnd, LeaseState
 
 from ..support.berth import Berth, containers_of, deployment, eventually
+from ..support.ledger_of import lease_of, ledger_of, loops, open_leases
 from ..support.processes import processes_of
 
 pytestmark = [pytest.mark.hub, pytest.mark.docker, pytest.mark.image]
@@ -28,29 +27,6 @@ PROFILES = [
     {"slug": "cpu", "name": "CPU", "cpu": 1, "memory": "1 GiB", "gpus": 0},
     {"slug": "gpu", "name": "GPU", "cpu": 1, "memory": "1 GiB", "gpus": 1},
 ]
-
-
-@contextlib.contextmanager
-def ledger_of(berth: Berth) -> Iterator[Desk]:
-    ledger = Ledger(berth.state.ledger_url(None))
-    try:
-        yield Desk(ledger, LimitSettings().rules(), LeaseSettings().rules())
-    finally:
-        ledger.close()
-
-
-def open_leases(berth: Berth) -> list[Lease]:
-    with ledger_of(berth) as desk:
-        return repairs.open_leases(desk)
-
-
-def loops(berth: Berth) -> dict[str, LoopRecord]:
-    with ledger_of(berth) as desk, desk.ledger.reading() as books:
-        return {loop.name: loop for loop in books.loops.all()}
-
-
-def lease_of(berth: Berth, user: str) -> Lease | None:
-    return next((lease for lease in open_leases(berth) if lease.user == user), None)
 
 
 @pytest.fixture
