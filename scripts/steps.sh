@@ -98,6 +98,8 @@ missing_packages() {
         # A user image of 2 MB, and a registry to pull from.
         dpkg -s busybox-static >/dev/null 2>&1 || echo busybox-static
         command -v docker-registry >/dev/null || echo docker-registry
+        # The ledger's other database.
+        command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
     fi
 }
 
@@ -115,9 +117,19 @@ install_packages() {
         packages=$(echo "$packages" | sed 's/\<chromium\> *//')
         [ -n "$packages" ] || return 0
     fi
+    case " $packages " in
+    *" postgresql "*) no_system_cluster ;;
+    esac
     # shellcheck disable=SC2086  # a list of names
     watch "Packages: ${packages% }" 0 '^Setting up ' \
         apt-get install --yes --no-install-recommends $packages
+}
+
+# Debian makes and starts a cluster where PostgreSQL is installed anew; the tests run one of their own.
+no_system_cluster() {
+    watch "Packages: postgresql-common" 0 '^Setting up ' \
+        apt-get install --yes --no-install-recommends postgresql-common
+    sed -i 's/^#* *create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
 }
 
 # --- the Python environment ---

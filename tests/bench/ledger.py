@@ -35,7 +35,7 @@ def main(processes: int, seconds: float, slots: tuple[int, ...]) -> None:
     """
     console = Console(highlight=False)
     table = Table("database", "slots", "claims/s", "releases/s", "longest wait, s")
-    with tempfile.TemporaryDirectory(prefix="berth-bench-") as directory, postgres.cluster() as server:
+    with tempfile.TemporaryDirectory(prefix="berth-bench-") as directory, postgres.cluster(durable=True) as server:
         for count in slots:
             with server.database(f"bench_{count}") as url:
                 for name, address in (("SQLite", f"sqlite:///{Path(directory) / f'{count}.db'}"), ("PostgreSQL", url)):

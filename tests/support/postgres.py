@@ -21,11 +21,10 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
     "shared_buffers": "64MB",
-    # The cluster does not outlive the machine: what a crash of the machine would lose does not matter.
-    "fsync": "off",
-    "full_page_writes": "off",
     "log_min_messages": "warning",
 }
+# Where a cluster does not outlive the machine, what a crash of the machine would lose does not matter.
+_HASTY = {"fsync": "off", "full_page_writes": "off"}
 
 
 def binaries() -> Path | None:
@@ -54,12 +53,14 @@ class Cluster:
 
     directory: Path
     port: int
+    durable: bool = False
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://{_USER}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        options = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, "port": self.port}.items())
+        settings = {**_SETTINGS, "port": self.port, **({} if self.durable else _HASTY)}
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         socket = f"-c unix_socket_directories={self.directory}"
         log = str(self.directory / "log")
         self._pg_ctl("start", "-w", "-t", "60", "-l", log, "-o", f"{options} {socket}")
@@ -112,11 +113,17 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Run a new cluster; ended and removed in the end, whatever happens."""
+def cluster(*, durable: bool = False) -> Iterator[Cluster]:
+    """Run a new cluster; ended and removed in the end, whatever happens.
+
+    Parameters
+    ----------
+    durable
+        Whether each commit waits for the disk, as a real server's does.
+    """
     # Not pytest's directory: that is for its own user only, and the server is another one.
     directory = Path(tempfile.mkdtemp(prefix="berth-pg-"))
-    made = Cluster(directory, free_ports(1)[0])
+    made = Cluster(directory, free_ports(1)[0], durable)
     try:
         if os.geteuid() == 0:
             shutil.chown(directory, _USER, _USER)
