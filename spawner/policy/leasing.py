@@ -220,7 +220,7 @@ def _behind(
 
 
 def _busy(request: GpuRequest) -> str:
-    return f"No {'GPU is' if request.count == 1 else f'{request.count} GPUs are'} free on one host now."
+    return "No GPU is free now." if request.count == 1 else f"Fewer than {request.count} GPUs are free on one host now."
 
 
 def _promised(request: GpuRequest) -> str:

@@ -19,11 +19,13 @@ def order(tickets: Iterable[Ticket], pool: Pool, rules: LeaseRules, now: datetim
     What an admin moved up; then what has waited for ``rules.patience``, by arrival; then by priority, by decayed use
     (who used less goes first), by arrival.
 
-    The bound on waiting: while nothing is moved up, reserved or drained, a ticket that could be served at all waits
-    at most ``patience + (k + 1) * (L + turnover + offer)``, with `k` tickets that were impatient before it and `L`
-    the longest lease. For then nobody goes before it any more but those `k`, nobody passes without being done before
-    its promised start (`spawner.policy.placement.place`), and nobody extends while it waits
-    (`spawner.policy.extension.extend`).
+    The bound on waiting: while nothing is moved up, reserved or drained, and slots are free again within
+    ``rules.turnover`` of a lease's end, a ticket that its user's quota allows waits at most
+    ``patience + (k + 1) * (L + turnover)``, with `k` tickets that were impatient before it and `L` the longest lease.
+    For then nobody goes before it any more but those `k`. Whoever of them is first is promised slots within `L` and
+    ``turnover``, as every lease has ended by then; nobody behind gets slots that are not free again at a promised start
+    (`spawner.policy.placement.place`), an offer's time counts from when it was made, and nobody extends while others
+    wait (`spawner.policy.extension.extend`).
     """
     return sorted(tickets, key=lambda ticket: _key(ticket, pool.shares, rules, now))
 

@@ -230,5 +230,6 @@ def _of_strays(
             # All of its slots: those that nobody holds yet must not be given away either.
             new = tuple(sorted(set(container.slots) - quarantined))
             if new:
+                quarantined |= set(new)
                 repairs.append(Quarantine(new, container, "two running containers say they have it"))
     return repairs
