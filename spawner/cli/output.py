@@ -6,11 +6,11 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 _AS_JSON = "berth.as_json"
+_ONE_LINE = 100_000  # columns, more than any row has
 
 
 class Output:
@@ -68,10 +68,8 @@ class Output:
             table.add_column(heading, overflow="fold")
         for row in rows:
             table.add_row(*(Text(_printable(cell)) for cell in row))
-        width = self._out.width
-        if not self._out.is_terminal:
-            width = max(width, Measurement.get(self._out, self._out.options.update(width=100_000), table).maximum)
-        self._out.print(table, width=width, soft_wrap=False, crop=False)
+        console = self._out if self._out.is_terminal else Console(highlight=False, width=_ONE_LINE)
+        console.print(table, soft_wrap=False)
 
     def refuse(self, code: str, reason: str) -> NoReturn:
         """End the command with a refusal: exit status 1, the reason, its code."""

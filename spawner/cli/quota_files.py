@@ -2,11 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, get_args
 
 import click
 
-from ..errors import SettingsInvalid
 from ..operations import quota_files, quotas
 from ..operations.quota_files import FileFormat
 from ..operations.quotas import Change
@@ -31,31 +30,31 @@ def _format(form: FileFormat | None, name: str) -> FileFormat:
 
 
 @click.command("import")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True))
 @_format_option
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @click.option("--why", type=LINE, help="The reason, for values whose line gives none [default: imported from FILE].")
 @json_option
-def import_quotas(
-    file: BinaryIO, form: FileFormat | None, dry_run: bool, yes: bool, why: str | None, as_json: bool
-) -> None:
+def import_quotas(file: str, form: FileFormat | None, dry_run: bool, yes: bool, why: str | None, as_json: bool) -> None:
     """Replace all that is set by what FILE says, all or nothing; - reads standard input.
 
     What is set and not in the file is taken back. What is in both, with the same value and end, stays as it is.
     """
     output = Output(as_json)
-    name = Path(file.name).name if file.name != "-" else "standard input"
+    name = Path(file).name if file != "-" else "standard input"
     file_format = _format(form, name)
+    with click.open_file(file, "rb") as opened:
+        content = opened.read()
     desk = Deployment.load().desk()
-    grants = quota_files.read(file.read(), file_format, name, desk.clock())
+    grants = quota_files.read(content, file_format, name, desk.clock())
     planned = quotas.changes(desk, grants)
     if dry_run or not planned:
         _tell(planned, output, done=False)
         return
     if not yes:
         # A program that reads the output, or a file on standard input, leaves nobody to ask.
-        if as_json or file.name == "-" or not sys.stdin.isatty():
+        if as_json or file == "-" or not sys.stdin.isatty():
             raise click.UsageError(
                 f"This replaces all that is set ({_count(planned)}). Look with --dry-run, then repeat with --yes."
             )
@@ -115,13 +114,13 @@ def export_quotas(file: str | None, form: FileFormat | None, as_json: bool) -> N
     desk = Deployment.load().desk()
     now = desk.clock()
     grants = [grant for grant in quotas.all_grants(desk) if grant.until is None or grant.until > now]
-    output.data([grant_data(grant) for grant in grants])
     text = quota_files.write(grants, file_format)
     if file is not None and not printed:
         try:
             Path(file).write_text(text, encoding="utf-8")
         except OSError as error:
-            raise SettingsInvalid(f"{file} cannot be written: {error.strerror}.") from None
+            raise click.UsageError(f"{file} cannot be written: {error.strerror}.") from None
         output.say(f"Wrote {plural(len(grants), 'value')} to {file}.")
     elif not as_json:
         click.echo(text, nl=False)
+    output.data([grant_data(grant) for grant in grants])

@@ -17,6 +17,8 @@ from spawner.cli.hub import running_hub
 from spawner.state import StateDirectory
 
 from ..support.ports import free_ports
+from .admin import Admin
+from .admin import admin as admin_of
 
 EMPTY = b"\0" * 10240  # a tar archive of nothing
 
@@ -112,3 +114,9 @@ def engine() -> Iterator[docker.DockerClient]:
     client = docker.from_env(timeout=60)
     yield client
     client.close()
+
+
+@pytest.fixture
+def admin(tmp_path: Path) -> Iterator[Admin]:
+    """An admin of a deployment whose ledger is empty."""
+    yield from admin_of(tmp_path)
