@@ -61,7 +61,7 @@ def extend(
     budget = hours_to_ms(quota.gpu_hours)
     if budget is not None:
         affordable = max(0, budget - spent.used_ms - spent.committed_ms) // len(lease.slots)
-        if affordable < length_ms(lease.ends_at, wanted):
+        if affordable <= length_ms(lease.ends_at, wanted):
             bounds.append((lease.ends_at + affordable * _MS, "over_budget"))
     for slot in lease.slots:
         following = [start for start, finish in pool.reserved(slot, lease.course) if finish > lease.ends_at]
