@@ -12,6 +12,7 @@ from .down import down
 from .firewall import firewall
 from .gpus import gpus
 from .images import images
+from .janitor import janitor
 from .leases import leases
 from .output import refuse, wants_json
 from .queue import queue
@@ -48,6 +49,7 @@ for _command in (
     firewall,
     gpus,
     images,
+    janitor,
     leases,
     queue,
     quota,

@@ -12,70 +12,16 @@ from pathlib import Path
 from types import FrameType
 
 import click
-import docker
-from docker.utils import kwargs_from_env
 
-from ..engine.client import engine_errors
 from ..errors import BerthError
-from ..gpus.probes import open_probe
-from ..ledger import Ledger
-from ..operations.desk import Desk, utc_now
-from ..operations.repairs import open_leases
-from ..policy.gpus import LOCAL_NODE
-from ..settings import Settings
 from ..settings_file import load_settings
-from ..state import StateDirectory
 from .hub import Hub
-from .loops import Loop, Runner
-from .post import Post
-from .tasks import expiry_once, idle_once, inventory_once, offers_once, reconcile_once
-from .watchdog import watchdog_once
+from .loops import Runner
+from .opening import make_post
+from .schedule import loops
 
 _LOG = logging.getLogger("berth.janitor")
 _PARENT_SECONDS = 2.0
-
-
-def loops(settings: Settings) -> tuple[Loop, ...]:
-    return (
-        Loop("inventory", inventory_once, 30.0),
-        Loop("reconcile", reconcile_once, settings.leases.reconcile_seconds),
-        Loop("offers", offers_once, 2.0),
-        Loop("expiry", expiry_once, 5.0),
-        Loop("idle", idle_once, 30.0),
-        Loop("watchdog", watchdog_once, 15.0),
-    )
-
-
-def make_post(settings: Settings, hub: Hub | None, hub_began: datetime | None) -> Post:
-    """Build the janitor's context from a deployment's settings.
-
-    Raises
-    ------
-    LedgerOutdated
-        If the ledger has another schema; says which command cures it.
-    EngineUnavailable
-    """
-    state = StateDirectory(settings.state_dir)
-    ledger = Ledger(state.ledger_url(settings.database_url))
-    ledger.require_schema()
-    with engine_errors():
-        engine = docker.APIClient(version="auto", timeout=60, **kwargs_from_env())
-    desk = Desk(ledger, settings.limits.rules(), settings.leases.rules())
-
-    def holders() -> dict[str, tuple[int, ...]]:
-        return {slot: () for lease in open_leases(desk) for slot in lease.slots}
-
-    return Post(
-        desk,
-        engine,
-        state.hub_id,
-        settings,
-        open_probe(
-            settings.gpus, demo=settings.sign_in.method == "demo", node=LOCAL_NODE, clock=utc_now, holders=holders
-        ),
-        hub,
-        hub_began,
-    )
 
 
 @click.command()

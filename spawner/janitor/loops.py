@@ -11,27 +11,30 @@ from datetime import timedelta
 from ..errors import BerthError
 from .hub import HubUnavailable
 from .post import Post
+from .steps import Step, carry_out_all
 
 _LOG = logging.getLogger("berth.janitor")
 
 # How long a loop is a janitor's without a word: after its death another waits that long.
 _HELD = timedelta(seconds=15)
 
-Task = Callable[[Post], str]
+Look = Callable[[Post], list[Step]]
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A task and its pace.
+    """What is looked after, and at what pace.
 
     Attributes
     ----------
+    look
+        Finds what is to be done; changes nothing itself.
     every
         Seconds from the end of one turn to the begin of the next.
     """
 
     name: str
-    task: Task
+    look: Look
     every: float
 
 
@@ -91,7 +94,7 @@ class Runner:
 
     def _run(self) -> tuple[str, bool]:
         try:
-            result = self._loop.task(self._post)
+            result = self._turn()
         except (BerthError, HubUnavailable) as error:
             self._complain(str(error))
             return str(error), False
@@ -102,6 +105,10 @@ class Runner:
             _LOG.warning("The loop %s works again: %s", self._loop.name, result)
         self._failures = 0
         return result, True
+
+    def _turn(self) -> str:
+        steps = self._loop.look(self._post)
+        return f"{carry_out_all(steps)} of {len(steps)} steps changed something"
 
     def _complain(self, what: str) -> None:
         # The same every few seconds would bury everything else.

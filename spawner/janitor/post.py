@@ -12,7 +12,7 @@ from ..policy.gpus import LOCAL_NODE
 from ..policy.leases import Lease
 from ..policy.reconcile import Grace
 from ..settings import Settings
-from .hub import Hub
+from .hub import Hub, HubUnavailable
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,18 @@ class Post:
     def grace(self) -> Grace:
         stop = timedelta(seconds=self.settings.stop_grace + 60)
         return Grace(timedelta(seconds=self.settings.start_timeout), stop, self.hub_began)
+
+    def require_hub(self) -> Hub:
+        """Give the hub.
+
+        Raises
+        ------
+        HubUnavailable
+            On the command line, which has no token of the hub's.
+        """
+        if self.hub is None:
+            raise HubUnavailable("only the janitor that the hub started can start and stop servers")
+        return self.hub
 
     def idle_limit(self, lease: Lease) -> timedelta:
         """Tell how long a lease's GPUs may be unused; zero for ever."""

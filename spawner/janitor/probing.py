@@ -1,6 +1,6 @@
 """What the probe finds, laid out as this deployment leases it."""
 
-from ..gpus.isolation import Enforcement, enforced, survey
+from ..gpus.isolation import Enforcement, HostPlaces, enforced, survey
 from ..gpus.slots import Layout, Share, lay_out
 from .post import Post
 
@@ -16,6 +16,6 @@ def look(post: Post) -> tuple[Layout, dict[str, Enforcement]]:
     if post.probe is None:
         return Layout((), ()), {}
     found = post.probe.inventory()
-    surveyed = survey(found)
+    surveyed = survey(found, HostPlaces(pipes=post.settings.mps_pipes, shm=post.settings.mps_shm))
     sharing = {name: Share(count) for name, count in post.settings.gpu_shares.items()}
     return lay_out(found, sharing, node=post.node, enforced=enforced(surveyed)), surveyed

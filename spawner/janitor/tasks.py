@@ -1,100 +1,129 @@
-"""What each loop does at one turn, and says it has done."""
+"""What each loop looks for at one turn."""
 
 import json
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from ..operations import inventory, leases, offers, quotas, repairs
 from ..policy.ends import Ending, endings, idle_since
-from ..policy.leases import AtEnd, Lease, LeaseState
-from .hub import Hub, HubUnavailable
+from ..policy.leases import AtEnd, GpuRequest, Lease, LeaseState
+from .hub import HubUnavailable
 from .post import Post
 from .probing import look
 from .reconciling import carry_out, describe, needed, plan
+from .steps import Step
 
 _LOG = logging.getLogger("berth.janitor")
-_AT_ONCE = 8  # servers that are ended at the same time
 _STOP_PATIENCE = 90.0
 _OFFER_AGE = timedelta(seconds=3)  # a start that waits takes its offer itself within a second
 _REPORT = timedelta(seconds=120)  # within which a server's word of a busy kernel counts as of now
 
 
-def reconcile_once(post: Post) -> str:
-    """Bring ledger and engine together."""
-    outcomes = carry_out(post, plan(post))
-    for outcome in outcomes:
-        if outcome.done and needed([outcome.repair]):
-            _LOG.warning("Repaired: %s", describe(outcome.repair))
-        elif outcome.problem:
-            _LOG.error("Not repaired: %s: %s", describe(outcome.repair), outcome.problem)
-    done = sum(outcome.done for outcome in outcomes if needed([outcome.repair]))
-    return f"{done} repairs"
-
-
-def inventory_once(post: Post) -> str:
+def inventory_steps(post: Post) -> list[Step]:
     """Look which GPUs there are."""
     layout, _ = look(post)
-    changed = inventory.sync(post.desk, post.node, layout.gpus, layout.slots)
-    if changed:
-        for note in layout.notes:
+
+    def take_over() -> bool:
+        changed = inventory.sync(post.desk, post.node, layout.gpus, layout.slots)
+        for note in layout.notes if changed else ():
             _LOG.warning("%s", note)
-    return f"{len(layout.gpus)} GPUs, {len(layout.slots)} slots{', changed' if changed else ''}"
+        return changed
+
+    return [Step(f"take over {len(layout.gpus)} GPUs with {len(layout.slots)} slots", take_over)]
 
 
-def offers_once(post: Post) -> str:
+def reconcile_steps(post: Post) -> list[Step]:
+    """Compare the ledger with the engine; all repairs are one step, for their order matters."""
+    planned = plan(post)
+    repaired = needed(planned)
+
+    def repair() -> bool:
+        outcomes = carry_out(post, planned)
+        for outcome in outcomes:
+            if outcome.problem:
+                _LOG.error("Not repaired: %s: %s", describe(outcome.repair), outcome.problem)
+            elif outcome.done and needed([outcome.repair]):
+                _LOG.warning("Repaired: %s", describe(outcome.repair))
+        return bool(repaired)
+
+    return [Step("; ".join(map(describe, repaired)) or "note that all servers are as they should be", repair)]
+
+
+def offer_steps(post: Post) -> list[Step]:
     """Serve the queue, take back what nobody took, and start servers whose turn it is."""
     now = post.desk.clock()
-    withdrawn = sum(
-        offers.withdraw(post.desk, lease.id)
-        for lease in repairs.open_leases(post.desk)
-        if lease.state is LeaseState.OFFERED and lease.offered_until is not None and lease.offered_until <= now
-    )
-    made = offers.offer_now(post.desk)
-    started = 0
-    if post.hub is not None:
-        for lease in repairs.open_leases(post.desk):
-            if lease.state is LeaseState.OFFERED and lease.changed_at + _OFFER_AGE <= now:
-                started += _start_offered(post, post.hub, lease)
-    return f"{len(made)} offers made, {withdrawn} withdrawn, {started} servers started"
+    steps = []
+    offered = [lease for lease in repairs.open_leases(post.desk) if lease.state is LeaseState.OFFERED]
+    for lease in offered:
+        if lease.offered_until is not None and lease.offered_until <= now:
+            steps.append(
+                Step(
+                    f"take back from {whose(lease)} the offer that lapsed",
+                    partial(offers.withdraw, post.desk, lease.id),
+                )
+            )
+        elif lease.changed_at + _OFFER_AGE <= now:
+            steps.append(
+                Step(
+                    f"start the server {whose(lease)}, whose turn it is",
+                    partial(_start_offered, post, lease),
+                    slow=True,
+                )
+            )
+    served = offers.servable(post.desk)
+    if served:
+        names = ", ".join(whose(serving.ticket.request) for serving in served)
+        steps.append(Step(f"offer GPUs to {names}", lambda: bool(offers.offer_now(post.desk))))
+    return steps
 
 
-def _start_offered(post: Post, hub: Hub, lease: Lease) -> bool:
+def _start_offered(post: Post, lease: Lease) -> bool:
     ticket = offers.ticket_of(post.desk, lease)
     if ticket is None or not ticket.starts_itself:
         return False
     try:
-        return hub.start(lease.user, lease.server, json.loads(ticket.request.options))
+        return post.require_hub().start(lease.user, lease.server, json.loads(ticket.request.options))
     except HubUnavailable as error:
-        _LOG.warning("Server %s/%s could not be started by itself: %s", lease.user, lease.server, error)
+        _LOG.warning("The server %s could not be started by itself: %s", whose(lease), error)
         return False
 
 
-def expiry_once(post: Post) -> str:
-    """End what is over: leases whose time is up, that do nothing, or whose budget is used up."""
-    trimmed = leases.trim_all(post.desk)
-    ended = quotas.grants_ended(post.desk)
+def expiry_steps(post: Post) -> list[Step]:
+    """End what is over: grants, leases beyond their user's budget, leases whose time is up or that do nothing."""
+    steps = []
+    over = quotas.over(post.desk)
+    if over:
+        names = ", ".join(f"{grant.dimension} of {grant.subject} {grant.name}".rstrip() for grant in over)
+        steps.append(
+            Step(f"take back what was granted for a time: {names}", lambda: bool(quotas.grants_ended(post.desk)))
+        )
+    too_long = leases.too_long(post.desk)
+    if too_long:
+        names = ", ".join(f"{lease.id} of {whose(lease)} to {end:%H:%M:%S} UTC" for lease, end in too_long)
+        steps.append(Step(f"shorten to their users' budgets: {names}", lambda: bool(leases.trim_all(post.desk))))
     open_leases = repairs.open_leases(post.desk)
     idle_of = {lease.id: post.idle_limit(lease) for lease in open_leases}
     due = endings(open_leases, idle_of, post.desk.clock())
-    if post.hub is None:
-        return f"{len(due)} leases are over, and there is no hub to end their servers"
-    hub = post.hub
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ending") as threads:
-        done = sum(threads.map(lambda ending: _end(post, hub, ending), due))
-    return f"{done} of {len(due)} leases ended, {len(trimmed)} shortened, {len(ended)} grants ended"
+    # The hub cannot stop a server that is starting; its turn comes when it is up.
+    return steps + [_end_step(post, ending) for ending in due if ending.lease.state is LeaseState.ACTIVE]
 
 
-def _end(post: Post, hub: Hub, ending: Ending) -> bool:
+def _end_step(post: Post, ending: Ending) -> Step:
+    after = "start it again without GPUs" if ending.lease.at_end is AtEnd.CPU else "leave it stopped"
+    text = f"end the lease {ending.lease.id} ({ending.why}): save and stop {whose(ending.lease)}, {after}"
+    return Step(text, lambda: _end(post, ending), slow=True)
+
+
+def _end(post: Post, ending: Ending) -> bool:
     """Release a lease's GPUs and keep the work: saved, stopped, and started again without GPUs if so chosen."""
     lease = ending.lease
-    if lease.state is LeaseState.PENDING:
-        return False  # the hub cannot stop a server that is starting; its turn comes when it is up
-    _LOG.info("Lease %s of %s/%s ends: %s", lease.id, lease.user, lease.server, ending.why)
+    _LOG.info("Lease %s of %s ends: %s", lease.id, whose(lease), ending.why)
     try:
+        hub = post.require_hub()
         if not hub.save(lease.user, lease.server):
-            _LOG.warning("Server %s/%s could not be asked to save", lease.user, lease.server)
+            _LOG.warning("The server %s could not be asked to save", whose(lease))
         leases.release(post.desk, lease.id, ending.why)
         hub.stop(lease.user, lease.server, _STOP_PATIENCE)
         if lease.at_end is AtEnd.CPU:
@@ -106,22 +135,32 @@ def _end(post: Post, hub: Hub, ending: Ending) -> bool:
     return True
 
 
-def idle_once(post: Post) -> str:
+def idle_steps(post: Post) -> list[Step]:
     """Note which leases do nothing."""
     if post.probe is None:
-        return "no GPUs"
+        return []
     now = post.desk.clock()
     working = {reading.mig or reading.gpu: reading.sm for reading in post.probe.activity()}
     threshold = post.settings.leases.idle_utilisation
-    idle = 0
+    steps = []
     for lease in repairs.open_leases(post.desk):
         if lease.state is not LeaseState.ACTIVE:
             continue
-        devices = [slot.device for slot in inventory.slots_of(post.desk, lease.slots)]
-        read = [working.get(device) for device in devices]
+        read = [working.get(slot.device) for slot in inventory.slots_of(post.desk, lease.slots)]
         utilisation = None if None in read else max((one for one in read if one is not None), default=None)
         since = idle_since(lease, utilisation, threshold, _REPORT, now)
-        idle += since is not None
         if since != lease.idle_since:
-            leases.note_idle(post.desk, replace(lease, idle_since=since), lease)
-    return f"{idle} leases idle"
+            state = f"idle since {since:%H:%M:%S} UTC" if since else "at work"
+            changed = replace(lease, idle_since=since)
+            steps.append(
+                Step(
+                    f"note that {whose(lease)} is {state}",
+                    partial(leases.note_idle, post.desk, changed, lease),
+                )
+            )
+    return steps
+
+
+def whose(owned: Lease | GpuRequest) -> str:
+    """Name a server."""
+    return f"{owned.user}/{owned.server}" if owned.server else owned.user

@@ -1,38 +1,37 @@
 """Shares of GPUs: what the kernel can bound is bounded, and what only agreement keeps is watched."""
 
-import logging
 import os
 import signal
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 
 from ..engine.client import engine_errors
-from ..engine.observe import observe
 from ..gpus.attribution import End, Excess, Warn, attribute, watch
 from ..gpus.cgroups import cgroup_of, container_of, limit_device_memory
-from ..gpus.isolation import needs_of
+from ..gpus.isolation import Needs, needs_of
 from ..operations import inventory, leases, repairs
 from ..policy.admission import format_bytes
 from ..policy.gpus import Isolation, Slot, SlotKind
 from ..policy.leases import Lease, LeaseState
 from .post import Post
 from .probing import look
-
-_LOG = logging.getLogger("berth.janitor")
+from .steps import Step
 
 _OVER: dict[str, Excess] = {}  # what the last look found; a new process warns anew before it ends anything
 _BOUND: set[str] = set()  # containers whose memory the kernel bounds already
 
 
-def watchdog_once(post: Post) -> str:
+def watchdog_steps(post: Post) -> list[Step]:
     """Bound new containers' GPU memory where the kernel can, and look after those where only agreement holds."""
     shared = _shared(post)
     if post.probe is None or not shared:
-        return "no shared slots in use"
+        _OVER.clear()
+        return []
     held = {lease.container: slots for lease, slots in shared if lease.container}
+    steps = _bound_by_kernel(post, held)
     processes = post.probe.processes()
     owners = {one.pid: container_of(one.pid, held) for one in processes.found}
-    bound = _bound_by_kernel(post, held)
     caps = {
         slot.id: slot.memory for slots in held.values() for slot in slots if slot.isolation is Isolation.COOPERATIVE
     }
@@ -41,9 +40,7 @@ def watchdog_once(post: Post) -> str:
     _OVER.clear()
     _OVER.update(seen.over)
     by_container = {lease.container: lease for lease, _ in shared}
-    for action in seen.actions:
-        _act(post, action, by_container[action.excess.container])
-    return f"{len(held)} servers with shares watched, {len(seen.over)} over, {bound} bound by the kernel"
+    return [*steps, *(_step(post, action, by_container[action.excess.container]) for action in seen.actions)]
 
 
 def _shared(post: Post) -> list[tuple[Lease, tuple[Slot, ...]]]:
@@ -56,46 +53,57 @@ def _shared(post: Post) -> list[tuple[Lease, tuple[Slot, ...]]]:
     return found
 
 
-def _act(post: Post, action: Warn | End, lease: Lease) -> None:
+def _step(post: Post, action: Warn | End, lease: Lease) -> Step:
     excess = action.excess
     taken = f"{format_bytes(excess.used)} of GPU memory, its share is {format_bytes(excess.cap)}"
-    whose = f"{lease.user}/{lease.server}"
     if isinstance(action, Warn):
-        _LOG.warning("Server %s takes %s", whose, taken)
-        leases.report(
-            post.desk,
-            lease.id,
-            busy=False,
-            problem=f"this server takes {taken}; its largest program is ended at {action.ends_at:%H:%M:%S} UTC "
-            "unless it takes less",
+        problem = (
+            f"this server takes {taken}; its largest program is ended at {action.ends_at:%H:%M:%S} UTC unless it "
+            "takes less"
         )
-        return
+        return Step(f"warn {lease.user}/{lease.server}: {taken}", lambda: _tell(post, lease, problem))
+    return Step(f"end process {action.pid} of {lease.user}/{lease.server}: {taken}", lambda: _end(post, action, lease))
+
+
+def _tell(post: Post, lease: Lease, problem: str) -> bool:
+    leases.report(post.desk, lease.id, busy=False, problem=problem)
+    return True
+
+
+def _end(post: Post, action: End, lease: Lease) -> bool:
     # A pid may be another's by now: only a process that still is in that container is ended.
-    if container_of(action.pid, {excess.container}) == excess.container:
-        _LOG.warning("Server %s takes %s: ending process %d", whose, taken, action.pid)
-        os.kill(action.pid, signal.SIGKILL)
-        leases.report(post.desk, lease.id, busy=False, problem="")
+    container = action.excess.container
+    if container_of(action.pid, {container}) != container:
+        return False
+    os.kill(action.pid, signal.SIGKILL)
+    return _tell(post, lease, "")
 
 
-def _bound_by_kernel(post: Post, held: Mapping[str, tuple[Slot, ...]]) -> int:
+def _bound_by_kernel(post: Post, held: Mapping[str, tuple[Slot, ...]]) -> list[Step]:
+    _BOUND.intersection_update(held)
     wanted = {
         container: slots
         for container, slots in held.items()
         if container not in _BOUND and any(slot.isolation is Isolation.KERNEL for slot in slots)
     }
-    _BOUND.intersection_update(held)
     if not wanted:
-        return 0
+        return []
     _, surveyed = look(post)
     with engine_errors():
-        pids = {
-            container.id: int(post.engine.inspect_container(container.id)["State"]["Pid"])
-            for container in observe(post.engine, post.hub_id)
-            if container.id in wanted and container.running
-        }
-    for container, pid in pids.items():
-        group = cgroup_of(pid)
-        if group is not None:
-            limit_device_memory(group, dict(needs_of(wanted[container], surveyed).device_memory))
-            _BOUND.add(container)
-    return len(pids)
+        pids = {container: int(post.engine.inspect_container(container)["State"]["Pid"]) for container in wanted}
+    return [
+        Step(
+            f"bound the GPU memory of container {container[:12]}",
+            partial(_bound, container, pid, needs_of(wanted[container], surveyed)),
+        )
+        for container, pid in pids.items()
+    ]
+
+
+def _bound(container: str, pid: int, needs: Needs) -> bool:
+    group = cgroup_of(pid)
+    if group is None:
+        return False
+    limit_device_memory(group, dict(needs.device_memory))
+    _BOUND.add(container)
+    return True

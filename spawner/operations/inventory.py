@@ -99,6 +99,42 @@ def board(desk: Desk) -> Board:
         return Board(tuple((gpu, tuple(of_gpu.get(gpu.uuid, ()))) for gpu in gpus), len(pool.queue))
 
 
+def doubt(desk: Desk, slots: Sequence[str], why: str, actor: str = "spawner") -> tuple[str, ...]:
+    """Give slots to nobody until an admin puts their GPU in service again; gives those that were not in doubt yet.
+
+    One refusal by the driver is enough: a GPU that is not handed out costs less than starts that fail one after the
+    other. All slots of the same device are in doubt together, as the other shares of a shared GPU.
+    """
+    now = desk.clock()
+    with desk.ledger.transaction() as books:
+        known = {slot.id: slot for slot in books.gpus.slots()}
+        devices = {known[slot_id].device for slot_id in slots if slot_id in known}
+        doubtful = {slot.id for slot in known.values() if slot.device in devices}
+        new = tuple(sorted(doubtful - set(books.gpus.quarantined_slots())))
+        for slot_id in new:
+            books.gpus.quarantine_slot(slot_id, why, now)
+            entry = AuditEntry(
+                at=now,
+                actor=actor,
+                action="slot.quarantine",
+                subject=f"slot {slot_id}",
+                before=None,
+                after={"why": why},
+                why=why,
+            )
+            books.audit.append(entry)
+        if new:
+            _after_change(desk, books, now)
+        return new
+
+
+def gpus_of(desk: Desk, slots: Sequence[Slot]) -> tuple[Gpu, ...]:
+    """Give the GPUs that slots are of."""
+    wanted = {slot.gpu for slot in slots}
+    with desk.ledger.reading() as books:
+        return tuple(gpu for gpu in books.gpus.all() if gpu.uuid in wanted)
+
+
 def slots_of(desk: Desk, ids: Sequence[str]) -> tuple[Slot, ...]:
     """Give slots by their ids."""
     with desk.ledger.reading() as books:

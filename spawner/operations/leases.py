@@ -396,23 +396,32 @@ def note_idle(desk: Desk, lease: Lease, was: Lease) -> bool:
         return books.leases.update(lease, was)
 
 
-def trim_all(desk: Desk) -> list[Lease]:
-    """Shorten leases that would outrun their user's budget, as when an admin has lowered it.
+def too_long(desk: Desk) -> list[tuple[Lease, datetime]]:
+    """List leases that would outrun their user's budget, each with the end that it affords.
 
     At a grant the budget covers the whole lease; afterwards only a change of quota makes it short.
     """
-    now = desk.clock()
+    with desk.ledger.reading() as books:
+        return _too_long(desk, books, desk.clock())
+
+
+def _too_long(desk: Desk, books: Books, now: datetime) -> list[tuple[Lease, datetime]]:
+    pool = load_pool(books, desk.rules, now)
+    found = []
+    for user in sorted({lease.user for lease in pool.leases.values()}):
+        active = [lease for lease in pool.leases_of(user) if lease.state is LeaseState.ACTIVE]
+        if active:
+            quota = desk.quota(books, Person(user, active[0].groups), now)
+            found += trimmed_ends(active, quota, spent_by(books, pool, user, desk.rules, now), now)
+    return found
+
+
+def trim_all(desk: Desk) -> list[Lease]:
+    """Shorten leases that would outrun their user's budget; their users are warned as before any end."""
     trimmed = []
     with desk.ledger.transaction() as books:
-        pool = load_pool(books, desk.rules, now)
-        for user in sorted({lease.user for lease in pool.leases.values()}):
-            of_user = [lease for lease in pool.leases_of(user) if lease.state is LeaseState.ACTIVE]
-            if not of_user:
-                continue
-            quota = desk.quota(books, Person(user, of_user[0].groups), now)
-            spent = spent_by(books, pool, user, desk.rules, now)
-            for lease, end in trimmed_ends(of_user, quota, spent, now):
-                shorter = replace(lease, ends_at=end, ending="over_budget", warned=None)
-                _update(books, shorter, lease)
-                trimmed.append(shorter)
+        for lease, end in _too_long(desk, books, desk.clock()):
+            shorter = replace(lease, ends_at=end, ending="over_budget", warned=None)
+            _update(books, shorter, lease)
+            trimmed.append(shorter)
     return trimmed

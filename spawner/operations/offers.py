@@ -51,6 +51,14 @@ def _offer(desk: Desk, books: Books, ticket: Ticket, placement: Placement, now: 
     return lease
 
 
+def servable(desk: Desk) -> list[Serving]:
+    """List who could be served now; changes nothing."""
+    now = desk.clock()
+    with desk.ledger.reading() as books:
+        pool = load_pool(books, desk.rules, now)
+        return offers(pool, queue_terms(desk, books, pool, now), desk.rules, now) if pool.queue else []
+
+
 def offer_now(desk: Desk) -> list[Lease]:
     """Look whether somebody can be served now; the janitor's loop, for what becomes free by time alone."""
     with desk.ledger.transaction() as books:

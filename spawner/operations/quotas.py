@@ -200,6 +200,13 @@ def _grant_of(grants: dict[tuple[Subject, str, str], QuotaGrant], dimension: str
     return next((grants[key] for one in names if (key := (subject, one, dimension)) in grants), None)
 
 
+def over(desk: Desk) -> list[QuotaGrant]:
+    """List the grants whose time has passed."""
+    now = desk.clock()
+    with desk.ledger.reading() as books:
+        return [grant for grant in books.quotas.all() if grant.until is not None and grant.until <= now]
+
+
 def grants_ended(desk: Desk) -> list[QuotaGrant]:
     """Take out grants whose time has passed; the audit keeps them."""
     now = desk.clock()

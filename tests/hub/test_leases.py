@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import docker
 import pytest
@@ -42,13 +41,14 @@ def gpus(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Berth]:
         yield berth
 
 
-def start(berth: Berth, user: str, **options: Any) -> int:
+def start(berth: Berth, user: str) -> None:
     berth.add_user(user)
-    return berth.start_server(user, {"profile": "gpu", **options}).status_code
+    berth.start_server(user, {"profile": "gpu"}).raise_for_status()
+    eventually(lambda: berth.ready(user))
 
 
 def test_the_queue_starts_servers_by_itself(gpus: Berth, engine: docker.DockerClient) -> None:
-    assert start(gpus, "ann") == 201
+    start(gpus, "ann")
     # The start gives up holding a place among the starting servers; its ticket stays.
     gpus.add_user("bob")
     refused = gpus.start_server("bob", {"profile": "gpu"})
@@ -63,7 +63,7 @@ def test_the_queue_starts_servers_by_itself(gpus: Berth, engine: docker.DockerCl
 
 
 def test_at_the_end_of_a_lease_the_work_goes_on_without_the_gpu(gpus: Berth, engine: docker.DockerClient) -> None:
-    assert start(gpus, "ann") == 201
+    start(gpus, "ann")
     [before] = containers_of(engine, gpus)
     lease = lease_of(gpus, "ann")
     assert lease is not None
@@ -80,7 +80,7 @@ def test_at_the_end_of_a_lease_the_work_goes_on_without_the_gpu(gpus: Berth, eng
 
 
 def test_at_the_end_of_a_lease_the_server_stops_if_so_chosen(gpus: Berth, engine: docker.DockerClient) -> None:
-    assert start(gpus, "ann") == 201
+    start(gpus, "ann")
     lease = lease_of(gpus, "ann")
     assert lease is not None
     with ledger_of(gpus) as desk:
@@ -91,7 +91,7 @@ def test_at_the_end_of_a_lease_the_server_stops_if_so_chosen(gpus: Berth, engine
 
 
 def test_an_offer_that_nobody_takes_goes_to_the_next(gpus: Berth) -> None:
-    assert start(gpus, "ann") == 201
+    start(gpus, "ann")
     with ledger_of(gpus) as desk:
         for user in ("bob", "eve"):
             gpus.add_user(user)
@@ -142,6 +142,6 @@ def test_hub_killed_while_a_server_with_a_gpu_starts(engine: docker.DockerClient
                 return held == running and len(held) == len(open_leases(berth))
 
             eventually(settled, 60)
-            assert berth.start_server("bob", {"profile": "gpu"}).status_code == 201
+            berth.start_server("bob", {"profile": "gpu"}).raise_for_status()
             held = [slot for lease in open_leases(berth) for slot in lease.slots]
             assert len(held) == len(set(held))

@@ -1,0 +1,17 @@
+"""All loops, and how often each takes its turn."""
+
+from ..settings import Settings
+from .loops import Loop
+from .tasks import expiry_steps, idle_steps, inventory_steps, offer_steps, reconcile_steps
+from .watchdog import watchdog_steps
+
+
+def loops(settings: Settings) -> tuple[Loop, ...]:
+    return (
+        Loop("inventory", inventory_steps, 30.0),
+        Loop("reconcile", reconcile_steps, settings.leases.reconcile_seconds),
+        Loop("offers", offer_steps, 2.0),
+        Loop("expiry", expiry_steps, 5.0),
+        Loop("idle", idle_steps, 30.0),
+        Loop("watchdog", watchdog_steps, 15.0),
+    )
