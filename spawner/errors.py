@@ -4,6 +4,7 @@
 
     BerthError
       BaseImageUnavailable
+      CacheNotWarmed
       ContainerExited
       DiskNearlyFull
       EngineUnavailable
@@ -51,6 +52,12 @@ class BaseImageUnavailable(BerthError):
     """Neither a registry nor a Debian mirror gave the image's base."""
 
     code = "base_image_unavailable"
+
+
+class CacheNotWarmed(BerthError):
+    """The common CUDA kernels could not all be compiled ahead of time."""
+
+    code = "cache_not_warmed"
 
 
 class ContainerExited(BerthError):

@@ -14,24 +14,29 @@ from ..engine.images import exists, pull
 from ..errors import ImageUnavailable
 from ..policy.admission import format_bytes
 from ..settings import DEFAULT_IMAGE
+from .arguments import bare
 from .checks import require_space
 from .deployment import GPU_IMAGE, Deployment, connect
 from .output import Output, json_option
+from .warm_cache import warm
 
 _BUILT_HERE: dict[str, Flavour] = {DEFAULT_IMAGE: "cpu", GPU_IMAGE: "gpu"}
 # What a build takes on the engine's disk while it runs: about twice the image.
 _BUILD_SPACE: dict[Flavour, int] = {"cpu": 5 << 30, "gpu": 12 << 30}
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--flavour", type=click.Choice(["cpu", "gpu", "all"]), help="Which to build [default: what is used].")
 @click.option("--force", is_flag=True, help="Build from scratch, with today's Debian packages; pull anew.")
 @json_option
-def images(flavour: str | None, force: bool, as_json: bool) -> None:
+@click.pass_context
+def images(context: click.Context, flavour: str | None, force: bool, as_json: bool) -> None:
     """Build the user image, or pull it where the settings name one of yours.
 
     Does nothing for an image that was built from the same recipe.
     """
+    if not bare(context):
+        return
     output = Output(as_json)
     deployment = Deployment.load()
     ensure_engine(output.step)
@@ -49,6 +54,9 @@ def images(flavour: str | None, force: bool, as_json: bool) -> None:
     output.data(found)
     for image in found:
         output.say(f"{image['image']} ({image['id'][7:19]})")
+
+
+images.add_command(warm)
 
 
 def ensure_images(

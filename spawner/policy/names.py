@@ -37,6 +37,11 @@ def home_volume_name(hub_id: str, user: str) -> str:
     return f"berth-{hub_id}-home-{slug(user)}-{_digest('home', hub_id, user)}"
 
 
+def cuda_volume_name(hub_id: str, model: str) -> str:
+    """Name the volume that holds the compiled CUDA kernels for one GPU model in one hub."""
+    return f"berth-{hub_id}-cuda-{slug(model)}-{_digest('cuda', hub_id, model)[:8]}"
+
+
 def network_name(hub_id: str) -> str:
     return f"berth-{hub_id}"
 

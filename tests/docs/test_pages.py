@@ -15,6 +15,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 # Raised before there is a server to ask for: by `berth`, or when the hub starts.
 _NOT_A_START = {
     "base_image_unavailable",
+    "cache_not_warmed",
     "gpu_probe_failed",
     "quota_invalid",
     "unknown_name",

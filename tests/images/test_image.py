@@ -52,7 +52,7 @@ def test_configuration(engine: docker.DockerClient, image: str) -> None:
 
 
 def test_selfcheck_sees_the_limits(output: Output, home: str) -> None:
-    report = json.loads(output("berth-selfcheck", "--json", home=home, shm_size="256m"))
+    report = json.loads(output("berth-selfcheck", "--full", "--json", home=home, shm_size="256m"))
     assert report["ok"], report["problems"]
     assert report["tensorflow"]["version"] == "2.9.3"
     assert [(device["type"], device["ok"]) for device in report["tensorflow"]["devices"]] == [("CPU", True)]
@@ -71,8 +71,14 @@ def test_selfcheck_tells_a_person_and_fails_on_trouble(output: Output) -> None:
     text = output("berth-selfcheck")
     assert re.search(r"^ok +TensorFlow +2\.9\.3 \(cpu image\)$", text, re.MULTILINE)
     assert re.search(r"^ +memory +2\.0 GiB", text, re.MULTILINE)
+    assert "matrix product" not in text
     failing = output(
-        "berth-selfcheck", status=1, read_only=True, tmpfs={"/tmp": ""}, environment={"NVIDIA_VISIBLE_DEVICES": "0"}
+        "berth-selfcheck",
+        "--full",
+        status=1,
+        read_only=True,
+        tmpfs={"/tmp": ""},
+        environment={"NVIDIA_VISIBLE_DEVICES": "0"},
     )
     assert "The home /home/jovyan cannot be written to" in failing
     assert "A GPU was given to this container (0), but TensorFlow sees none" in failing
@@ -286,6 +292,7 @@ def test_the_builds_inputs_left_no_trace(engine: docker.DockerClient, image: str
 def test_gpu_flavour_has_every_cuda_library_but_the_drivers(output: Output, gpu_image: str) -> None:
     report = json.loads(output("berth-selfcheck", "--json", image=gpu_image))
     assert report["ok"], report["problems"]
+    assert not report["tensorflow"]["tried"]
     missing = [name for name, path in report["cuda_libraries"].items() if path is None]
     assert missing == ["libcuda.so.1"]
     assert all(path.startswith("/opt/cuda/lib64/") for path in report["cuda_libraries"].values() if path)
