@@ -95,6 +95,8 @@ missing_packages() {
         # Compile the stub of NVIDIA's library.
         command -v gcc >/dev/null || echo gcc
         [ -e /usr/include/stdio.h ] || echo libc6-dev
+        # A network namespace for engines of the tests' own.
+        command -v ip >/dev/null || [ -x /sbin/ip ] || echo iproute2
         # A user image of 2 MB, and a registry to pull from.
         dpkg -s busybox-static >/dev/null 2>&1 || echo busybox-static
         command -v docker-registry >/dev/null || echo docker-registry

@@ -292,6 +292,15 @@ class SpawnerSettings(BaseModel):
         "missing", description="When a server's image is pulled from its registry."
     )
     network: NetworkSettings = Field(default_factory=NetworkSettings, description="What users' containers can reach.")
+    mps_pipes: Path = Field(
+        Path("/tmp/nvidia-mps"),  # noqa: S108  NVIDIA's default
+        description="Where the MPS control daemon of shared GPUs has its pipes (its CUDA_MPS_PIPE_DIRECTORY).",
+    )
+    mps_shm: Path | None = Field(
+        None,
+        description="Host directory that the MPS control daemon has as its /dev/shm; left out, it has the host's, and "
+        "containers with shares behind MPS are in the host's IPC namespace.",
+    )
     shared_dir: Path | None = Field(None, description="Host directory that every user sees, read-only, at /srv/shared.")
     mounts: tuple[MountSettings, ...] = Field((), description="Further mounts in every user's container.")
     certificates: tuple[Path, ...] = Field(

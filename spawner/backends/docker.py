@@ -19,7 +19,7 @@ from ..engine.client import Engine, Lane, shared_engine
 from ..engine.containers import LEASE_LABEL, ContainerSpec
 from ..engine.devices import GpuAccess, access_for
 from ..engine.view import HUB_LABEL, EngineView
-from ..errors import BerthError, EngineUnavailable, LeaseLost
+from ..errors import BerthError, EngineUnavailable, GpuRefused, LeaseLost
 from ..policy.admission import admit, profiles_for
 from ..policy.leases import Lease
 from ..policy.model import Deny, Grant, LimitRules, Person, Profile, SpawnRequest
@@ -159,6 +159,8 @@ class TensorFlowSpawner(_SettingsTraits, GpuLeaseMixin, DockerSpawner):
             request, grant = await self._admitted()
             return await self._start_granted(await self.lease_gpus(grant, request))
         except BerthError as error:
+            if isinstance(error, GpuRefused):
+                await self.gpus_refused(error)
             await self._clean_up()
             raise refusal(error, 500) from error
         except APIError as error:

@@ -17,11 +17,11 @@ from pydantic import SecretStr
 from traitlets import Any as AnyTrait
 from traitlets import HasTraits
 
-from ..errors import BerthError, LedgerUnavailable
+from ..errors import BerthError, GpuRefused, LedgerUnavailable
 from ..operations import leases, offers
 from ..operations.desk import Desk
-from ..operations.inventory import slots_of
-from ..policy.gpus import Slot
+from ..operations.inventory import doubt, gpus_of, slots_of
+from ..policy.gpus import Gpu, Slot
 from ..policy.leases import AtEnd, GpuRequest, Lease
 from ..policy.leasing import describe
 from ..policy.model import Deny, Grant, IfBusy, LimitRules, SpawnRequest
@@ -48,6 +48,7 @@ class GpuLeaseMixin(HasTraits):
         super().__init__(**kwargs)
         self.lease: Lease | None = None
         self.slots: tuple[Slot, ...] = ()
+        self.gpus: tuple[Gpu, ...] = ()
         self.lease_id = ""
 
     @property
@@ -121,7 +122,7 @@ class GpuLeaseMixin(HasTraits):
         SpawnException
             With the reason why not; ``queued`` where the start is to go on later by itself.
         """
-        self.lease, self.slots = None, ()
+        self.lease, self.slots, self.gpus = None, (), ()
         if not grant.limits.gpus:
             await self._forget_old_lease()
             return grant
@@ -129,6 +130,7 @@ class GpuLeaseMixin(HasTraits):
         if isinstance(answer, leases.Granted):
             self.lease, self.lease_id = answer.lease, answer.lease.id
             self.slots = await self.operate(slots_of, answer.lease.slots)
+            self.gpus = await self.operate(gpus_of, self.slots)
             self._say_lease(answer)
             return grant
         if isinstance(answer, leases.OnCpu):
@@ -224,6 +226,15 @@ class GpuLeaseMixin(HasTraits):
             if moment is not None:
                 self.lease = await self.operate(leases.activate, self.lease_id, container, moment)
 
+    async def gpus_refused(self, error: GpuRefused) -> None:
+        """Put the GPUs that the driver refused in doubt, before their lease is given back to the next."""
+        named = [slot.id for slot in self.slots if slot.device in str(error)]
+        refused = named or [slot.id for slot in self.slots]
+        try:
+            await self.operate(doubt, refused, str(error))
+        except BerthError as failed:
+            self.log.warning("The GPUs of lease %s are not in doubt: %s", self.lease_id, failed)
+
     async def lease_ending(self, lease_id: str, why: str) -> None:
         """Note that a server is being ended. A ledger that is away must not hold that up."""
         if lease_id and self.desk is not None:
@@ -269,7 +280,7 @@ class GpuLeaseMixin(HasTraits):
 
     def clear_state(self) -> None:
         super().clear_state()
-        self.lease_id, self.lease, self.slots = "", None, ()
+        self.lease_id, self.lease, self.slots, self.gpus = "", None, (), ()
 
 
 def _none_here(request: SpawnRequest) -> leases.Answer:

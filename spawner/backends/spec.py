@@ -10,7 +10,8 @@ from ..engine import certificates, containers
 from ..engine.containers import ContainerSpec, Mount
 from ..engine.devices import NO_GPUS, GpuAccess
 from ..engine.network import UserNetwork
-from ..policy.gpus import Slot, SlotKind
+from ..gpus.isolation import Enforcement, HostPlaces, Needs, needs_of
+from ..policy.gpus import Gpu, Slot
 from ..policy.model import Grant
 from ..policy.names import home_volume_name
 
@@ -21,10 +22,17 @@ def build_spec(
     spawner: Any, grant: Grant, image: str, network: UserNetwork, gpu_access: GpuAccess = NO_GPUS
 ) -> ContainerSpec:
     """Say all about the container of a granted start. Writes the bundle of certificates, where there are extra ones."""
-    environment = {**spawner.get_env(), "JUPYTER_IMAGE_SPEC": image, **lease_environment(spawner.slots)}
+    needs = needs_of_lease(spawner.slots, spawner.gpus, HostPlaces(pipes=spawner.mps_pipes, shm=spawner.mps_shm))
+    environment = {
+        **spawner.get_env(),
+        "JUPYTER_IMAGE_SPEC": image,
+        **lease_environment(spawner.slots),
+        **needs.environment,
+    }
     mounts = [Mount(mount.source, mount.target, mount.read_only) for mount in spawner.mounts]
     # What a hub's administrator has set the way of any DockerSpawner.
     mounts += [Mount(source, bind["bind"], bind["mode"] == "ro") for source, bind in spawner.volume_binds.items()]
+    mounts += [Mount(mount.source, mount.target, mount.read_only) for mount in needs.mounts]
     if spawner.shared_dir:
         mounts.append(Mount(str(spawner.shared_dir), containers.SHARED))
     if spawner.certificates:
@@ -44,7 +52,7 @@ def build_spec(
         environment=environment,
         command=(*(spawner.cmd or ()), *spawner.get_args()),
         mounts=tuple(mounts),
-        host_config=_extra_host_config(spawner),
+        host_config={**_extra_host_config(spawner), **({"IpcMode": needs.ipc} if needs.ipc else {})},
         lease=spawner.lease_id,
         slots=tuple(slot.id for slot in spawner.slots) if spawner.lease_id else (),
         gpu_access=gpu_access,
@@ -58,10 +66,14 @@ def lease_environment(slots: Sequence[Slot]) -> dict[str, str]:
     environment = {"BERTH_GPU_COUNT": str(len(slots))}
     if any(slot.simulated for slot in slots):
         environment["BERTH_GPU_SIMULATED"] = "1"
-    if any(slot.kind is SlotKind.SHARED for slot in slots):
-        # TensorFlow takes all of a GPU's memory otherwise, the others' share too.
-        environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
     return environment
+
+
+def needs_of_lease(slots: Sequence[Slot], gpus: Sequence[Gpu], places: HostPlaces) -> Needs:
+    """Say what keeps a container within its shares: what its slots promise, whatever the host offers by now."""
+    promised = {slot.gpu: slot.isolation for slot in slots}
+    known = {gpu.uuid: Enforcement(gpu.uuid, gpu.index, gpu.memory, promised[gpu.uuid], ()) for gpu in gpus}
+    return needs_of(slots, known, places)
 
 
 def _extra_host_config(spawner: Any) -> dict[str, Any]:

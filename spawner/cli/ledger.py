@@ -1,7 +1,7 @@
 """The GPU ledger made ready before the hub starts: its schema, and which GPUs there are."""
 
 from ..errors import BerthError
-from ..gpus.isolation import enforced, survey
+from ..gpus.isolation import HostPlaces, enforced, survey
 from ..gpus.probes import open_probe
 from ..gpus.slots import Share, lay_out
 from ..ledger import Ledger
@@ -45,7 +45,8 @@ def _note_gpus(deployment: Deployment, desk: Desk, output: Output) -> None:
     finally:
         probe.close()
     sharing = {name: Share(count) for name, count in settings.gpu_shares.items()}
-    layout = lay_out(found, sharing, enforced=enforced(survey(found)))
+    places = HostPlaces(pipes=settings.mps_pipes, shm=settings.mps_shm)
+    layout = lay_out(found, sharing, enforced=enforced(survey(found, places)))
     inventory.sync(desk, LOCAL_NODE, layout.gpus, layout.slots)
     models = ", ".join(sorted({gpu.model for gpu in layout.gpus})) or "none"
     output.step(f"GPUs: {len(layout.gpus)} ({models}), {len(layout.slots)} to lease")
