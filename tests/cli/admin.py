@@ -149,9 +149,9 @@ def fitted(index: int, model: str, parts: int, *, simulated: bool = False) -> tu
     ]
 
 
-def admin(directory: Path, *, ids: list[str] | None = None) -> Iterator[Admin]:
+def admin(directory: Path) -> Iterator[Admin]:
     """Give an admin of a deployment whose ledger is made and empty."""
-    person = Admin(directory, ids=ids or [])
+    person = Admin(directory)
     person.ok("db", "upgrade")
     yield person
     person.desk.ledger.close()

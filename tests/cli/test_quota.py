@@ -2,6 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from spawner.operations import quotas
 from spawner.policy.quota import QUOTA_DIMENSIONS
 
 from .admin import A100, Admin
@@ -67,8 +68,6 @@ def test_for_a_time(admin: Admin) -> None:
 
 def test_what_has_ended_is_shown_as_over_and_counts_no_more(admin: Admin) -> None:
     admin.clock_ahead = -timedelta(days=2)
-    from spawner.operations import quotas
-
     now = admin.desk.clock()
     grant = quotas.make_grant("user", "ann", "gpus", "4", now + timedelta(days=1), "cli:olga", "x", now)
     quotas.set_quota(admin.desk, grant)
