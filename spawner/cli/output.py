@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 _AS_JSON = "berth.as_json"
+_SHORT = 16  # columns: a time to the minute, an id of a lease
 _ONE_LINE = 100_000  # columns, more than any row has
 
 
@@ -64,8 +65,10 @@ class Output:
         if self.as_json:
             return
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for heading in headings:
-            table.add_column(heading, overflow="fold")
+        for number, heading in enumerate(headings):
+            # Times and ids in two halves cannot be read or copied; words can.
+            short = all(len(row[number]) <= _SHORT for row in rows)
+            table.add_column(heading, overflow="fold", no_wrap=short)
         for row in rows:
             table.add_row(*(Text(_printable(cell)) for cell in row))
         console = self._out if self._out.is_terminal else Console(highlight=False, width=_ONE_LINE)
