@@ -1,6 +1,6 @@
 """The inventory: GPUs, their slots, what admins have decreed about them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -99,6 +99,11 @@ class GpuStore:
         `usable` are those whose GPU is present, healthy and in service, and which are not in quarantine.
         """
         return list(self._memory.slots.get(self._work.inventory, self._read_slots, committed=self._committed))
+
+    def models(self, slot_ids: Collection[str]) -> dict[str, str]:
+        """Give the GPU models of slots, those too that are no more."""
+        query = select(tables.slots.c.id, tables.slots.c.model).where(tables.slots.c.id.in_(slot_ids))
+        return {row.id: row.model for row in self._work.connection.execute(query)}
 
     def quarantined_slots(self) -> dict[str, SlotQuarantine]:
         """Give the slots in quarantine by id."""

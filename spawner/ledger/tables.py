@@ -14,7 +14,8 @@ from sqlalchemy import (
 )
 
 from ..policy.gpus import GpuState, Isolation, SlotKind
-from ..policy.leases import AtEnd, LeaseState, TicketState
+from ..policy.leases import LeaseState, TicketState
+from ..policy.model import AtEnd
 from ..policy.quota import Subject
 from .types import Choice, Ids, Json, Kinds, Names, QuotaValue, UtcMs, Words
 

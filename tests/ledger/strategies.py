@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from spawner.ledger import AuditEntry
 from spawner.policy.gpus import Gpu, GpuState, Isolation, Slot, SlotKind
 from spawner.policy.leases import (
-    AtEnd,
     GpuRequest,
     Lease,
     LeaseState,
@@ -16,6 +15,7 @@ from spawner.policy.leases import (
     TicketState,
     UsageRow,
 )
+from spawner.policy.model import AtEnd
 from spawner.policy.quota import UNLIMITED, QuotaGrant, Subject
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -241,6 +241,7 @@ def test_a_gpu_cut_up_anew_has_its_new_slots_only(ledger: Ledger) -> None:
         change = books.gpus.sync("local", [card], instances, NOW)
         assert set(change.slots) == {"GPU-0", "MIG-0", "MIG-1", "MIG-2"}
         assert books.gpus.slots() == instances
+        assert books.gpus.models(["GPU-0", "MIG-1", "none"]) == {"GPU-0": "T4", "MIG-1": "T4"}
 
 
 def test_shares_keep_their_order(ledger: Ledger) -> None:
