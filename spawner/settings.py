@@ -22,8 +22,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from .gpus.choice import parse_choice
 from .policy.gpus import SlotKind
-from .policy.leases import AtEnd, LeaseRules
-from .policy.model import LimitRule, LimitRules, Profile
+from .policy.leases import LeaseRules
+from .policy.model import AtEnd, LimitRule, LimitRules, Profile
 from .policy.quota import ALL, UNLIMITED, Quota, QuotaRule
 from .signin import SignIn
 from .units import Amount, Bytes, BytesOrUnlimited

@@ -1,6 +1,7 @@
 """`TensorFlowSpawner`: one container per server on one Docker Engine."""
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,12 +34,14 @@ from .leases import GpuLeaseMixin
 from .progress import Steps
 from .readiness import wait_until_ready
 from .requests import options_from_form, refusal
+from .selfcheck import selfcheck
 from .spec import build_spec
 from .traits import settings_traits
 from .watch import shared_view, watch
 
 T = TypeVar("T")
 
+_CHECK_SECONDS = 3.0  # after the server answers, for the verdict on its GPUs
 _PATIENCE_SECONDS = 10.0  # for a cleaning-up, before the user hears of the failure
 
 
@@ -203,15 +206,24 @@ class TensorFlowSpawner(_SettingsTraits, GpuLeaseMixin, DockerSpawner):
         if not ip:
             raise await exited(self.engine, self._made, self.mem_limit)
         self._steps.add(60, "Container started; waiting for the server in it to answer.")
+        checking = asyncio.ensure_future(selfcheck(self.engine, self.object_id)) if self.slots else None
         try:
             answers = await wait_until_ready(self._probe_url(ip), self._has_ended, self.ready_timeout)
         except TimeoutError:
             raise await silent(self.engine, self._made, self.ready_timeout) from None
         if not answers:
             raise await exited(self.engine, self._made, self.mem_limit)
+        if checking is not None:
+            await self._say_verdict(checking)
         await self.lease_is_active(self.object_id, observe.from_inspect(answer).started_at if answer else None)
         self._steps.add(95, "The server answers.")
         return ip, self.port
+
+    async def _say_verdict(self, checking: asyncio.Future[str]) -> None:
+        with contextlib.suppress(TimeoutError):
+            said = await asyncio.wait_for(checking, _CHECK_SECONDS)
+            if said:
+                self._steps.add(90, said)
 
     async def _gpu_access(self, image: str) -> GpuAccess:
         """Ask the engine how the container gets the lease's GPUs; without a lease it gets none."""

@@ -7,7 +7,7 @@ from ..operations.offers import Place, look_up
 from ..operations.survey import Survey, survey
 from ..pages import spawn_form
 from ..policy.admission import profiles_for
-from ..policy.model import Deny, Grant, Profile, SpawnRequest
+from ..policy.model import AtEnd, Deny, Grant, Profile, SpawnRequest
 
 
 async def render_form(spawner: Any) -> str:
@@ -19,7 +19,7 @@ async def render_form(spawner: Any) -> str:
     ]
     chosen = str((spawner.user_options or {}).get("profile", ""))
     surveys, place, problem = await _look(spawner, offers)
-    return spawn_form(offers, chosen, surveys, problem, place)
+    return spawn_form(offers, chosen, surveys, problem, place, AtEnd(spawner.leases.at_end))
 
 
 async def _look(

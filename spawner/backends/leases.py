@@ -22,9 +22,9 @@ from ..operations import leases, offers
 from ..operations.desk import Desk
 from ..operations.inventory import doubt, gpus_of, slots_of
 from ..policy.gpus import Gpu, Slot
-from ..policy.leases import AtEnd, GpuRequest, Lease
+from ..policy.leases import GpuRequest, Lease
 from ..policy.leasing import describe
-from ..policy.model import Deny, Grant, IfBusy, LimitRules, SpawnRequest
+from ..policy.model import AtEnd, Deny, Grant, IfBusy, LimitRules, SpawnRequest
 from .desks import in_thread, shared_desk
 from .requests import refusal
 
@@ -94,6 +94,7 @@ class GpuLeaseMixin(HasTraits):
             "gpus": grant.limits.gpus,
             "hours": request.hours,
             "if_busy": str(request.if_busy),
+            **({"at_end": str(request.at_end)} if request.at_end else {}),
         }
         return GpuRequest(
             person.name,
@@ -105,7 +106,7 @@ class GpuLeaseMixin(HasTraits):
             profile.gpu_kinds,
             profile.gpu_memory,
             groups=person.groups,
-            at_end=AtEnd(self.leases.at_end),
+            at_end=request.at_end or AtEnd(self.leases.at_end),
             options=json.dumps(options),
         )
 

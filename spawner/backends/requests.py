@@ -14,9 +14,9 @@ def options_from_form(form: dict[str, list[str]]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for name, values in form.items():
         text = values[-1]
+        if text == "":
+            continue  # nothing was chosen
         if name in {"gpus", "hours"}:
-            if text == "":
-                continue
             try:
                 options[name] = int(text) if name == "gpus" else float(text)
                 continue

@@ -10,10 +10,11 @@ from ..engine import certificates, containers
 from ..engine.containers import ContainerSpec, Mount
 from ..engine.devices import NO_GPUS, GpuAccess
 from ..engine.network import UserNetwork
+from ..engine.warming import CACHE_BYTES, cache_target
 from ..gpus.isolation import Enforcement, HostPlaces, Needs, needs_of
 from ..policy.gpus import Gpu, Slot
 from ..policy.model import Grant
-from ..policy.names import home_volume_name
+from ..policy.names import cuda_volume_name, home_volume_name
 
 _TRANSLATION = "1.41"  # API version that names the keys of HostConfig: Engine 20.10's
 
@@ -27,12 +28,14 @@ def build_spec(
         **spawner.get_env(),
         "JUPYTER_IMAGE_SPEC": image,
         **lease_environment(spawner.slots),
+        **cache_environment(spawner.hub_id, spawner.slots),
         **needs.environment,
     }
     mounts = [Mount(mount.source, mount.target, mount.read_only) for mount in spawner.mounts]
     # What a hub's administrator has set the way of any DockerSpawner.
     mounts += [Mount(source, bind["bind"], bind["mode"] == "ro") for source, bind in spawner.volume_binds.items()]
     mounts += [Mount(mount.source, mount.target, mount.read_only) for mount in needs.mounts]
+    mounts += cache_mounts(spawner.hub_id, spawner.slots)
     if spawner.shared_dir:
         mounts.append(Mount(str(spawner.shared_dir), containers.SHARED))
     if spawner.certificates:
@@ -63,10 +66,29 @@ def lease_environment(slots: Sequence[Slot]) -> dict[str, str]:
     """Say to the programs in a container what GPUs its lease gives."""
     if not slots:
         return {}
-    environment = {"BERTH_GPU_COUNT": str(len(slots))}
+    # Two shares of one GPU are one device in there.
+    environment = {"BERTH_GPU_COUNT": str(len({slot.device for slot in slots}))}
     if any(slot.simulated for slot in slots):
         environment["BERTH_GPU_SIMULATED"] = "1"
     return environment
+
+
+def _cache(hub_id: str, slots: Sequence[Slot]) -> str:
+    """Name the volume with the compiled kernels of the leased model; empty where nothing is compiled."""
+    real = [slot for slot in slots if not slot.simulated]
+    return cuda_volume_name(hub_id, real[0].model) if real else ""
+
+
+def cache_mounts(hub_id: str, slots: Sequence[Slot]) -> list[Mount]:
+    """Mount what `berth images warm-cache` has compiled for the model, read-only; empty until it has."""
+    volume = _cache(hub_id, slots)
+    return [Mount(volume, cache_target(volume), ours=True)] if volume else []
+
+
+def cache_environment(hub_id: str, slots: Sequence[Slot]) -> dict[str, str]:
+    """Point CUDA to that; the image's start makes a copy in the home where it finds it read-only."""
+    volume = _cache(hub_id, slots)
+    return {"CUDA_CACHE_PATH": cache_target(volume), "CUDA_CACHE_MAXSIZE": str(CACHE_BYTES)} if volume else {}
 
 
 def needs_of_lease(slots: Sequence[Slot], gpus: Sequence[Gpu], places: HostPlaces) -> Needs:

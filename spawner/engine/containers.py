@@ -1,7 +1,7 @@
 """Users' containers: the engine's request built from plain values, and removal that is confirmed."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +24,18 @@ _CPU_PERIOD = 100_000  # microseconds; the kernel's default
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A bind mount (absolute `source`) or a named volume."""
+    """A bind mount (absolute `source`) or a named volume.
+
+    Attributes
+    ----------
+    ours
+        Whether a volume that the engine makes for it gets the hub's label, and so is purged with it.
+    """
 
     source: str
     target: str
     read_only: bool = True
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,7 @@ def create_request(spec: ContainerSpec) -> dict[str, Any]:
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "Privileged": False,
-            "Mounts": [_home(spec, owner), *(_mount(mount) for mount in spec.mounts)],
+            "Mounts": [_home(spec, owner), *(_mount(mount, spec.hub_id) for mount in spec.mounts)],
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
             **with_gpus(spec.host_config, spec.gpu_access),
         },
@@ -114,9 +121,10 @@ def _home(spec: ContainerSpec, owner: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _mount(mount: Mount) -> dict[str, Any]:
+def _mount(mount: Mount, hub_id: str) -> dict[str, Any]:
     kind = "bind" if mount.source.startswith("/") else "volume"
-    return {"Type": kind, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+    made = {"Type": kind, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+    return {**made, "VolumeOptions": {"Labels": {HUB_LABEL: hub_id}}} if mount.ours else made
 
 
 def create(client: docker.APIClient, spec: ContainerSpec) -> str:
@@ -198,6 +206,13 @@ def last_lines(client: docker.APIClient, container: str, count: int = 20) -> str
     except APIError:
         return ""
     return raw.decode("utf-8", "replace").strip()
+
+
+def run_inside(client: docker.APIClient, container: str, command: Sequence[str]) -> tuple[int, str]:
+    """Run a command in a running container; gives its exit status and what it printed."""
+    started = client.exec_create(container, list(command), stderr=False)["Id"]
+    printed: bytes = client.exec_start(started)
+    return int(client.exec_inspect(started)["ExitCode"]), printed.decode("utf-8", "replace")
 
 
 def stop(client: docker.APIClient, container: str, grace: int) -> None:

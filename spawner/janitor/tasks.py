@@ -8,7 +8,8 @@ from functools import partial
 
 from ..operations import inventory, leases, offers, quotas, repairs
 from ..policy.ends import Ending, endings, idle_since
-from ..policy.leases import AtEnd, GpuRequest, Lease, LeaseState
+from ..policy.leases import GpuRequest, Lease, LeaseState
+from ..policy.model import AtEnd
 from .hub import HubUnavailable
 from .post import Post
 from .probing import look

@@ -10,7 +10,6 @@ from ..policy.ends import trimmed_ends
 from ..policy.extension import extend as decide_extension
 from ..policy.leases import (
     Allot,
-    AtEnd,
     GpuRequest,
     Lease,
     LeaseState,
@@ -20,7 +19,7 @@ from ..policy.leases import (
     Wait,
 )
 from ..policy.leasing import decide, describe
-from ..policy.model import Deny, IfBusy, LimitRules, Person
+from ..policy.model import AtEnd, Deny, IfBusy, LimitRules, Person
 from ..policy.pool import Pool
 from ..policy.quota import Quota
 from .desk import Desk

@@ -97,8 +97,14 @@ class Ending:
     why: str
 
 
+# Causes for which we end a lease, and not its user's stop or a failure.
+_OURS = frozenset({"expired", "idle", "over_budget", "ended_by_admin", "released"})
+
+
 def endings(leases: Iterable[Lease], idle_of: Mapping[str, timedelta], now: datetime) -> list[Ending]:
     """List the leases whose servers have to give back their GPUs now.
+
+    Those that are being released already are among them: whoever began with it may not have lived to go on.
 
     Parameters
     ----------
@@ -107,6 +113,8 @@ def endings(leases: Iterable[Lease], idle_of: Mapping[str, timedelta], now: date
     """
     found = []
     for lease in leases:
+        if lease.state is LeaseState.RELEASING and lease.ending in _OURS:
+            found.append(Ending(lease, lease.ending))
         if lease.state not in {LeaseState.ACTIVE, LeaseState.PENDING}:
             continue
         idle = idle_of.get(lease.id, timedelta(0))

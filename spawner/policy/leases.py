@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .gpus import SlotKind
+from .model import AtEnd
 
 
 class LeaseState(enum.StrEnum):
@@ -22,13 +23,6 @@ class LeaseState(enum.StrEnum):
     ACTIVE = "active"
     RELEASING = "releasing"
     CLOSED = "closed"
-
-
-class AtEnd(enum.StrEnum):
-    """What becomes of a server when its lease ends: started again without GPUs, or stopped."""
-
-    CPU = "cpu"
-    STOP = "stop"
 
 
 class TicketState(enum.StrEnum):

@@ -15,6 +15,13 @@ class IfBusy(enum.StrEnum):
     REFUSE = "refuse"
 
 
+class AtEnd(enum.StrEnum):
+    """What becomes of a server when its lease ends: started again without GPUs, or stopped."""
+
+    CPU = "cpu"
+    STOP = "stop"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one server gets, or may get at most.
@@ -123,12 +130,15 @@ class SpawnRequest:
         Length of the lease in hours; None takes the longest that is allowed.
     if_busy
         What to do where not enough GPUs are free.
+    at_end
+        What becomes of the server when its lease ends; None takes the deployment's rule.
     """
 
     profile: str
     gpus: int | None = None
     hours: float | None = None
     if_busy: IfBusy = IfBusy.QUEUE
+    at_end: AtEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)

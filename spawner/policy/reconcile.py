@@ -89,7 +89,7 @@ class Grace:
     stop
         From the release of a lease until its container must be gone.
     hub_began
-        When the hub's process began; what was starting before that is started by nobody any more.
+        When the hub's process began; what was starting or stopping before that is nobody's work any more.
     """
 
     start: timedelta
@@ -98,8 +98,14 @@ class Grace:
 
     def still_starting(self, since: datetime, now: datetime) -> bool:
         """Tell whether a start that began at `since` may be under way."""
-        cut_off = self.hub_began is not None and since < self.hub_began
-        return not cut_off and now - since < self.start
+        return not self._cut_off(since) and now - since < self.start
+
+    def still_stopping(self, since: datetime, now: datetime) -> bool:
+        """Tell whether a stop that began at `since` may be under way."""
+        return not self._cut_off(since) and now - since < self.stop
+
+    def _cut_off(self, since: datetime) -> bool:
+        return self.hub_began is not None and since < self.hub_began
 
 
 def reconcile(
@@ -168,7 +174,8 @@ def _of_lease(
     running = [container for container in containers if container.running]
     dead = [container for container in containers if not container.running]
     if lease.state is LeaseState.RELEASING:
-        if running and now - lease.changed_at < grace.stop:
+        # Whoever stops it knows the engine's finish time, which is lost where somebody else removes the container.
+        if grace.still_stopping(lease.changed_at, now):
             return []
         gone = [Remove(container, "its lease is over") for container in containers]
         return [*gone, Release(lease, _ended_at(lease, containers, now), lease.ending or "stopped")]

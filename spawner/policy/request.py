@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Mapping
 
-from .model import Deny, IfBusy, SpawnRequest
+from .model import AtEnd, Deny, IfBusy, SpawnRequest
 
-OPTIONS = ("profile", "gpus", "hours", "if_busy")
+OPTIONS = ("profile", "gpus", "hours", "if_busy", "at_end")
 
 
 def parse_request(options: Mapping[str, object], default_profile: str) -> SpawnRequest | Deny:
@@ -45,7 +45,16 @@ def parse_request(options: Mapping[str, object], default_profile: str) -> SpawnR
     if_busy = options.get("if_busy", IfBusy.QUEUE)
     if if_busy not in list(IfBusy):
         return _bad("if_busy", if_busy, " or ".join(IfBusy))
-    return SpawnRequest(profile, gpus, None if hours is None else float(hours), IfBusy(str(if_busy)))
+    at_end = options.get("at_end")
+    if at_end is not None and at_end not in list(AtEnd):
+        return _bad("at_end", at_end, " or ".join(AtEnd))
+    return SpawnRequest(
+        profile,
+        gpus,
+        None if hours is None else float(hours),
+        IfBusy(str(if_busy)),
+        None if at_end is None else AtEnd(str(at_end)),
+    )
 
 
 def _bad(option: str, value: object, expected: str) -> Deny:

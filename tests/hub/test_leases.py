@@ -13,7 +13,8 @@ import pytest
 
 from spawner.operations import leases, offers, usage
 from spawner.operations.desk import utc_now
-from spawner.policy.leases import AtEnd, LeaseState
+from spawner.policy.leases import LeaseState
+from spawner.policy.model import AtEnd
 
 from ..support.berth import Berth, containers_of, deployment, eventually
 from ..support.ledger_of import lease_of, ledger_of, loops, open_leases

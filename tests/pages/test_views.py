@@ -13,8 +13,8 @@ from spawner.pages.asking import Refusal, own_server
 from spawner.pages.lease_api import at_end_in, busy_in, hours_in, problem_in
 from spawner.pages.views import lease_view, notices_of, place_view, poll_seconds
 from spawner.policy.gpus import Isolation, Slot, SlotKind
-from spawner.policy.leases import AtEnd, GpuRequest, Lease, LeaseState, Ticket, TicketState
-from spawner.policy.model import Deny, LimitRule, Profile
+from spawner.policy.leases import GpuRequest, Lease, LeaseState, Ticket, TicketState
+from spawner.policy.model import AtEnd, Deny, LimitRule, Profile
 from spawner.settings import LeaseSettings
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
