@@ -6,9 +6,9 @@ from .accounting import hours_to_ms, length_ms
 from .leases import Lease, LeaseRules, LeaseState, Spent
 from .leasing import describe, lease_length
 from .model import Deny
-from .pool import Pool, class_of
+from .pool import Pool, SlotClass, class_of
 from .queue import TermsOf
-from .quota import Quota
+from .quota import Quota, allows
 
 _MS = timedelta(milliseconds=1)
 _MINUTE = timedelta(minutes=1)
@@ -37,8 +37,8 @@ def extend(
     Returns
     -------
     datetime or Deny
-        ``Deny`` codes: ``invalid_option`` (not above 0), ``lease_over``, ``others_wait``, ``over_limit``,
-        ``over_budget``, ``reserved``.
+        ``Deny`` codes: ``invalid_option`` (not above 0), ``lease_over``, ``others_wait``, ``model_not_allowed``,
+        ``over_limit``, ``over_budget``, ``reserved``.
     """
     if hours is not None and not hours > 0:
         return Deny("invalid_option", f"By how much should it last longer? {hours:g} hours are no time.")
@@ -49,6 +49,9 @@ def extend(
         their = terms_of(ticket)
         if their is not None and not classes.isdisjoint(their.classes):
             return Deny("others_wait", "Somebody waits for such a GPU, so leases are not extended now.")
+    over = _over_quota(classes, quota, spent)
+    if over is not None:
+        return over
     longest = now + lease_length(quota.lease_hours)
     wanted = longest if hours is None else lease.ends_at + lease_length(hours)
     if hours is not None and wanted > longest:
@@ -71,6 +74,21 @@ def extend(
     if end <= lease.ends_at or (hours is not None and cause):
         return _refused(cause, end, lease, now)
     return end
+
+
+def _over_quota(classes: set[SlotClass], quota: Quota, spent: Spent) -> Deny | None:
+    """Refuse what a quota that was lowered meanwhile would not give any more."""
+    others = sorted({slot_class.model for slot_class in classes if not allows(quota.models, slot_class.model)})
+    if others:
+        text = f"Your quota has no GPUs of model {' or '.join(others)} any more, so this lease is not extended."
+        return Deny("model_not_allowed", text)
+    if spent.gpus_held > quota.gpus:
+        return Deny(
+            "over_limit",
+            f"You hold {spent.gpus_held} GPU{'' if spent.gpus_held == 1 else 's'}, and your quota is "
+            f"{quota.gpus or 'none'} at once by now, so your leases are not extended.",
+        )
+    return None
 
 
 def _refused(cause: str, end: datetime, lease: Lease, now: datetime) -> Deny:

@@ -74,6 +74,15 @@ def test_no_longer_than_the_longest_lease(pool: Pool, held: Lease) -> None:
     assert isinstance(ask(pool, held, None, replace(quota(gpu_hours=1e15), lease_hours=1e15)), datetime)
 
 
+def test_not_what_a_lowered_quota_would_not_give_any_more(pool: Pool, held: Lease) -> None:
+    used = Spent(gpus_held=2)
+    assert isinstance(ask(pool, held, 1, quota(2), used), datetime)
+    text = refused(ask(pool, held, 1, quota(1), used), "over_limit")
+    assert text == "You hold 2 GPUs, and your quota is 1 at once by now, so your leases are not extended."
+    text = refused(ask(pool, held, 1, quota(models=frozenset({"A100"}))), "model_not_allowed")
+    assert text == "Your quota has no GPUs of model T4 any more, so this lease is not extended."
+
+
 def test_no_longer_than_the_budget(pool: Pool, held: Lease) -> None:
     allowed = quota(gpu_hours=3.5)
     used = spent([], [held], NOW, RULES.window)
