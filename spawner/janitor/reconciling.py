@@ -54,12 +54,18 @@ def carry_out(post: Post, planned: list[Repair]) -> list[Outcome]:
     """Carry out a plan; a lease is not closed while a container of it could not be removed."""
     outcomes: list[Outcome] = []
     still_there: set[str] = set()
+    released = {repair.lease.id: repair.lease for repair in planned if isinstance(repair, Release)}
     for repair in planned:
         if isinstance(repair, Release) and repair.lease.id in still_there:
             outcomes.append(Outcome(repair, done=False, problem="its container could not be removed"))
             continue
         try:
             if isinstance(repair, Remove):
+                lease = released.get(repair.container.lease)
+                if lease is not None and not repairs.unchanged(post.desk, lease):
+                    # The hub is at it: it reads the container's finish time before it removes it.
+                    outcomes.append(Outcome(repair, done=False))
+                    continue
                 with engine_errors():
                     containers.remove(post.engine, repair.container.id)
                 outcomes.append(Outcome(repair, done=True))

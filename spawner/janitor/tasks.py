@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
+from ..engine import containers
+from ..engine.client import engine_errors
 from ..operations import inventory, leases, offers, quotas, repairs
 from ..policy.ends import Ending, endings, idle_since
 from ..policy.leases import GpuRequest, Lease, LeaseState
@@ -107,8 +109,17 @@ def expiry_steps(post: Post) -> list[Step]:
     open_leases = repairs.open_leases(post.desk)
     idle_of = {lease.id: post.idle_limit(lease) for lease in open_leases}
     due = endings(open_leases, idle_of, post.desk.clock())
-    # The hub cannot stop a server that is starting; its turn comes when it is up.
-    return steps + [_end_step(post, ending) for ending in due if ending.lease.state is LeaseState.ACTIVE]
+    return steps + [_end_step(post, ending) for ending in due if _can_end(post, ending.lease)]
+
+
+def _can_end(post: Post, lease: Lease) -> bool:
+    """Tell whether the hub can stop a lease's server: one that is starting gets its turn when it is up."""
+    if lease.state is not LeaseState.RELEASING or not lease.container:
+        return lease.state is LeaseState.ACTIVE
+    # Somebody did not live to finish it. The server that the hub has may be another by now, without GPUs.
+    with engine_errors():
+        state = containers.state(post.engine, lease.container)
+    return state is not None and state.running
 
 
 def _end_step(post: Post, ending: Ending) -> Step:

@@ -34,9 +34,9 @@ def apply(desk: Desk, repair: Repair) -> bool:
         return _seen(desk, repair, now)
     if isinstance(repair, Activate):
         started = repair.container.started_at or repair.lease.granted_at
-        return _unchanged(desk, repair.lease) and bool(activate(desk, repair.lease.id, repair.container.id, started).id)
+        return unchanged(desk, repair.lease) and bool(activate(desk, repair.lease.id, repair.container.id, started).id)
     if isinstance(repair, Release):
-        if not _unchanged(desk, repair.lease):
+        if not unchanged(desk, repair.lease):
             return False
         release(desk, repair.lease.id, repair.why)
         close(desk, repair.lease.id, repair.ended_at, repair.why)
@@ -50,7 +50,8 @@ def apply(desk: Desk, repair: Repair) -> bool:
     return False
 
 
-def _unchanged(desk: Desk, lease: Lease) -> bool:
+def unchanged(desk: Desk, lease: Lease) -> bool:
+    """Tell whether a lease still is what a plan was made for."""
     with desk.ledger.reading() as books:
         found = books.leases.get(lease.id)
     return found is not None and (found.state, found.changed_at) == (lease.state, lease.changed_at)

@@ -177,10 +177,25 @@ def test_a_stop_gets_its_time_and_is_then_finished() -> None:
     late = at(0.6)
     assert plan([held], [its], now=late) == [Remove(its, "its lease is over"), Release(held, late, "expired")]
     dead = container("c", ["a"], "l", running=False, finished=-0.4)
-    assert plan([held], [dead]) == [Remove(dead, "its lease is over"), Release(held, at(-0.4), "expired")]
-    assert plan([held], []) == [Release(held, at(-3), "expired")]
+    assert plan([held], [dead], now=late) == [Remove(dead, "its lease is over"), Release(held, at(-0.4), "expired")]
+    assert plan([held], [], now=late) == [Release(held, at(-3), "expired")]
     never = replace(held, started_at=None, ending="")
-    assert plan([never], []) == [Release(never, None, "stopped")]
+    assert plan([never], [], now=late) == [Release(never, None, "stopped")]
+
+
+@pytest.mark.parametrize("left", ["running", "dead", "removed"])
+def test_a_stop_that_is_under_way_is_let_alone(left: str) -> None:
+    """Whoever stops it reads the engine's finish time, and is about to book it."""
+    held = replace(lease("l", ["a"], state=LeaseState.RELEASING), changed_at=at(-0.5), ending="stopped")
+    its = container("c", ["a"], "l", running=left == "running", finished=None if left == "running" else -0.4)
+    assert plan([held], [its] if left != "removed" else []) == []
+
+
+def test_a_stop_by_a_former_hub_is_nobodys() -> None:
+    held = replace(lease("l", ["a"], state=LeaseState.RELEASING), changed_at=at(-0.5), ending="stopped")
+    its = container("c", ["a"], "l")
+    grace = replace(GRACE, hub_began=at(-0.2))
+    assert plan([held], [its], grace) == [Remove(its, "its lease is over"), Release(held, NOW, "stopped")]
 
 
 def test_an_offer_lapses() -> None:
