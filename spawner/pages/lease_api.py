@@ -20,9 +20,9 @@ from jupyterhub.utils import exponential_backoff
 
 from ..operations import holdings, leases
 from ..operations.desk import Desk
-from ..policy.leases import AtEnd, Lease, LeaseState
+from ..policy.leases import Lease, LeaseState
 from ..policy.leasing import describe
-from ..policy.model import Deny, Person
+from ..policy.model import AtEnd, Deny, Person
 from .asking import BerthHandler, Refusal
 from .views import lease_view, notice_view, notices_of, place_view, poll_seconds, quota_view
 

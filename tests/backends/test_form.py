@@ -103,7 +103,7 @@ async def test_a_member_sees_the_groups_profile(make_user: Any) -> None:
     [
         ({}, {}),
         ({"profile": ["cpu"]}, {"profile": "cpu"}),
-        ({"profile": ["cpu"], "gpus": [""], "hours": [""]}, {"profile": "cpu"}),
+        ({"profile": ["cpu"], "gpus": [""], "hours": [""], "at_end": [""]}, {"profile": "cpu"}),
         ({"gpus": ["2"], "hours": ["1.5"], "if_busy": ["cpu"]}, {"gpus": 2, "hours": 1.5, "if_busy": "cpu"}),
         ({"gpus": ["two"], "hours": ["long"]}, {"gpus": "two", "hours": "long"}),
         ({"image": ["evil"]}, {"image": "evil"}),

@@ -2,15 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import docker
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
+from spawner.ledger import Books, Ledger
 
 from ..support.berth import Berth, deployment, eventually
 from ..support.browser import inaccessible, visitor
@@ -20,14 +21,16 @@ pytestmark = [pytest.mark.docker, pytest.mark.image, pytest.mark.hub, pytest.mar
 PROFILES = [
     {"slug": "cpu", "name": "CPU", "cpu": 1, "memory": "1 GiB", "gpus": 0},
     {"slug": "gpu", "name": "GPU", "cpu": 1, "memory": "1 GiB", "gpus": 1},
+    # On a tenth of a core, so that the start takes long enough to be stopped.
+    {"slug": "slow", "name": "Slow", "cpu": 0.1, "memory": "1 GiB", "gpus": 0},
     {"slug": "big", "name": "Big", "cpu": 1, "memory": "1 GiB", "gpus": 1, "gpu_memory": "1 TiB"},
 ]
 PHONE = {"viewport": {"width": 390, "height": 844}}
 DARK = {"color_scheme": "dark"}
 
 
-@pytest.fixture
-def gpus(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Berth]:
+@pytest.fixture(scope="module")
+def hub(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
     """A hub with two simulated GPUs."""
     variables = {
         "BERTH_GPUS": "sim:2",
@@ -35,20 +38,28 @@ def gpus(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Berth]:
         "BERTH_LIMITS": json.dumps({"default": {"gpus": 2, "gpu_hours": 40}}),
         "BERTH_LEASES": json.dumps({"wait_seconds": 3}),
     }
-    with deployment(tmp_path, **variables) as berth, berth.hub():
-        berth.add_user("zoe")
-        eventually(lambda: "free now" in _form_of(berth))
+    with deployment(tmp_path_factory.mktemp("berth"), **variables) as berth, berth.hub():
+        # The janitor brings the GPUs in.
+        eventually(lambda: _books(berth, lambda books: books.gpus.slots()))
         yield berth
 
 
-def _form_of(berth: Berth) -> str:
-    """The janitor brings in the GPUs; until then the form says that there are none."""
-    from spawner.ledger import Ledger
+@pytest.fixture
+def gpus(hub: Berth) -> Iterator[Berth]:
+    """The hub, with nobody in it and all GPUs free."""
+    yield hub
+    for user in hub.api("GET", "users").json():
+        hub.api("DELETE", f"berth/queue/{user['name']}/")
+        eventually(lambda name=user["name"]: hub.settled(name))  # type: ignore[misc]
+        hub.api("DELETE", f"users/{user['name']}").raise_for_status()
+    eventually(lambda: not _books(hub, lambda books: books.leases.open()))
 
+
+def _books(berth: Berth, question: Callable[[Books], Any]) -> Any:
     ledger = Ledger(berth.state.ledger_url(None))
     try:
         with ledger.reading() as books:
-            return "free now" if books.gpus.slots() else ""
+            return question(books)
     finally:
         ledger.close()
 
@@ -96,11 +107,14 @@ def test_fields_follow_the_profile_and_the_keyboard(gpus: Berth, browser: Browse
         page.keyboard.press("ArrowDown")
         page.keyboard.press("ArrowDown")
         expect(page.get_by_label("How long")).to_have_value("1")
+        page.keyboard.press("Tab")
+        expect(page.get_by_label("When the lease ends")).to_be_focused()
+        page.keyboard.press("ArrowDown")
         expect(page.get_by_role("group", name="If nothing is free")).to_be_hidden()
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         page.wait_for_url(re.compile(r"/user/ann/lab"), timeout=60_000)
-    assert _options(gpus, "ann") == {"profile": "gpu", "gpus": 1, "hours": 1.0}
+    assert _options(gpus, "ann") == {"profile": "gpu", "gpus": 1, "hours": 1.0, "at_end": "stop"}
 
 
 def test_hours_that_the_budget_does_not_hold_are_not_offered(gpus: Berth, browser: Browser) -> None:
@@ -120,7 +134,7 @@ def test_the_form_works_without_scripts(gpus: Berth, browser: Browser) -> None:
         _sign_in(page, gpus, "ann")
         expect(page.get_by_label("How long")).to_be_visible()
         expect(page.get_by_role("group", name="If nothing is free")).to_be_visible()
-        page.get_by_role("radio", name="CPU").check()
+        page.get_by_role("radio", name="CPU", exact=True).check()
         _start(page)
         assert _options(gpus, "ann") == {"profile": "cpu", "if_busy": "queue"}
     eventually(lambda: gpus.ready("ann"))
@@ -190,7 +204,7 @@ def test_one_may_leave_the_queue_at_any_time(gpus: Berth, browser: Browser) -> N
         for waits in (True, False):
             page.get_by_role("radio", name="GPU").check()
             _start(page)
-            expect(page.get_by_text("Number 1 of 1")).to_be_visible()
+            expect(page.get_by_text("Number 1 of 1", exact=True)).to_be_visible()
             if not waits:
                 eventually(lambda: gpus.settled("ann"))
                 page.reload()
@@ -208,7 +222,7 @@ def test_one_may_give_up_waiting_for_a_cpu(gpus: Berth, browser: Browser, waits:
         _sign_in(page, gpus, "ann")
         page.get_by_role("radio", name="GPU").check()
         _start(page)
-        expect(page.get_by_text("Number 1 of 1")).to_be_visible()
+        expect(page.get_by_text("Number 1 of 1", exact=True)).to_be_visible()
         if not waits:
             eventually(lambda: gpus.settled("ann"))
             page.reload()
@@ -251,14 +265,13 @@ def test_every_page_can_be_read(gpus: Berth, browser: Browser, options: dict[str
 
 
 def test_the_pending_page_stops_the_server_that_it_is_about(gpus: Berth, browser: Browser) -> None:
-    _hold(gpus, "zoe", gpus=2)
     gpus.add_user("ann")
     gpus.start_server("ann", {"profile": "cpu"}).raise_for_status()
     with visitor(browser) as page:
         _sign_in(page, gpus, "ann")
         page.wait_for_url(re.compile(r"/user/ann/"))
         page.goto(f"{gpus.url}/hub/spawn/ann/second")
-        page.get_by_role("radio", name="CPU").check()
+        page.get_by_role("radio", name="Slow").check()
         _start(page)
         page.get_by_role("button", name="Stop the start").click()
         expect(page.get_by_role("heading", name="Start second")).to_be_visible(timeout=30_000)

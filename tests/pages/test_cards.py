@@ -13,7 +13,7 @@ from spawner.pages.cards import make_cards, make_fields, quota_words
 from spawner.pages.words import hours_words, isolation_words, wait_words
 from spawner.policy.gpus import Isolation, SlotKind
 from spawner.policy.leases import Allot, Wait
-from spawner.policy.model import Deny, Grant, LimitRule, Limits, Profile
+from spawner.policy.model import AtEnd, Deny, Grant, LimitRule, Limits, Profile
 
 LIMITS = Limits(cpu=2, memory=6 << 30, processes=100, shm=1 << 30, open_files=100, gpus=1)
 ALLOT = Allot(("a",), datetime(2026, 11, 21, tzinfo=UTC))
@@ -125,15 +125,30 @@ def test_lengths_end_at_the_longest_that_is_allowed(
 def test_the_defaults_ask_for_what_the_profile_has() -> None:
     """Without the page's script all fields are sent, whatever profile is chosen."""
     form = _form({"gpu": SURVEY}, _offer("cpu", 0), _offer("gpu"))
-    assert form.count('<option value="" selected>') == 2
+    assert form.count('<option value="" selected>') == 3
     assert "checked" in _attributes(form, "berth-if-busy-queue")
     assert "disabled" not in _attributes(form, "berth-gpu-fields")
     assert "hidden" not in _attributes(form, "berth-gpu-fields")
 
 
+def test_the_usual_end_of_a_lease_is_the_default() -> None:
+    for usual, words, other in ((AtEnd.CPU, "Go on without GPU", "stop"), (AtEnd.STOP, "Stop the server", "cpu")):
+        form = " ".join(spawn_form([_offer("gpu")], "", {"gpu": SURVEY}, at_end=usual).split())
+        assert f'<option value="" selected>{words}</option>' in form
+        assert f'<option value="{other}">' in form
+
+
 def test_every_field_has_its_label() -> None:
     form = _form({"gpu": SURVEY}, _offer("cpu", 0), _offer("gpu"))
-    for name in ("profile-cpu", "profile-gpu", "berth-gpus", "berth-hours", "berth-if-busy-cpu", "berth-if-busy-queue"):
+    for name in (
+        "profile-cpu",
+        "profile-gpu",
+        "berth-gpus",
+        "berth-hours",
+        "berth-at-end",
+        "berth-if-busy-cpu",
+        "berth-if-busy-queue",
+    ):
         assert f'for="{name}"' in form
         assert _attributes(form, name)
 

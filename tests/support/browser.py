@@ -3,6 +3,8 @@
 import contextlib
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, Route, sync_playwright
@@ -27,9 +29,15 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextlib.contextmanager
-def visitor(browser: Browser) -> Iterator[Page]:
-    """Open a page as someone new: no cookies yet. What leaves this machine fails at once instead of stalling."""
-    context = browser.new_context(ignore_https_errors=True)
+def visitor(browser: Browser, **options: Any) -> Iterator[Page]:
+    """Open a page as someone new: no cookies yet. What leaves this machine fails at once instead of stalling.
+
+    Parameters
+    ----------
+    options
+        Of the browser's context, such as ``color_scheme="dark"``.
+    """
+    context = browser.new_context(ignore_https_errors=True, **options)
     context.set_default_timeout(10_000)
     context.route("**/*", _stay_here)
     try:
@@ -43,3 +51,11 @@ def _stay_here(route: Route) -> None:
         route.continue_()
     else:
         route.abort()
+
+
+def inaccessible(page: Page) -> list[str]:
+    """List what on a page, as it shows now, has no name, too little contrast, or no room."""
+    script = Path(__file__).with_name("accessible.js").read_text(encoding="utf-8")
+    # Its leading comment is not part of the function.
+    found: list[str] = page.evaluate(script[script.index("() =>") :].rstrip().rstrip(";"))
+    return found

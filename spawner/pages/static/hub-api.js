@@ -38,6 +38,23 @@ window.berth = (function () {
   const server = (user, name) => (name ? path("users", user, "servers", name) : path("users", user, "server"));
   const page = (kind, user, name) => `${base}${path(kind, user)}${name ? `/${encodeURIComponent(name)}` : ""}`;
 
+  // What the hub says of a server; one that it has never heard of does not run.
+  async function state(user, name) {
+    try {
+      return await ask("GET", server(user, name));
+    } catch (error) {
+      if (error.status === 404) return { pending: null, ready: false };
+      throw error;
+    }
+  }
+
+  const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+
+  // Wait until nothing is under way for a server.
+  async function settled(user, name) {
+    while ((await state(user, name)).pending) await pause(0.5);
+  }
+
   // "14:30", with the day where it is another one.
   function when(iso) {
     const moment = new Date(iso);
@@ -65,5 +82,5 @@ window.berth = (function () {
     if (element.textContent !== text) element.textContent = text;
   }
 
-  return { ask, path, server, page, when, length, write };
+  return { ask, path, server, page, state, settled, pause, when, length, write };
 })();

@@ -1,8 +1,9 @@
 // The hub's own button stops one's default server, whichever server the page is about: ours stops the right one.
+// To be loaded before the page's own script, which opens the stream of the start's steps.
 (function () {
   "use strict";
 
-  const { ask, server, page, write } = window.berth;
+  const { ask, server, page, settled, write } = window.berth;
   const { user, server: name } = document.getElementById("berth-queue").dataset;
   const theirs = document.getElementById("stop-server-btn");
   const ours = theirs.cloneNode(true);
@@ -11,13 +12,25 @@
   ours.textContent = "Stop the start";
   theirs.replaceWith(ours);
 
+  const streams = [];
+  const Stream = window.EventSource;
+  window.EventSource = class extends Stream {
+    constructor(...given) {
+      super(...given);
+      streams.push(this);
+    }
+  };
+
   ours.addEventListener("click", async () => {
     const said = document.getElementById("stop-server-status");
     ours.disabled = true;
     said.style.display = "";
     write(said, "Stopping.");
+    // The hub reports a start that was cut off as ready, and the page would go where no server is.
+    for (const stream of streams) stream.close();
     try {
       await ask("DELETE", server(user, name));
+      await settled(user, name);
       window.location.assign(page("spawn", user, name));
     } catch (error) {
       write(said, error.message);

@@ -3,7 +3,7 @@
   "use strict";
 
   const SECONDS = 3;
-  const { ask, path, server, page, when, length, write } = window.berth;
+  const { ask, path, server, page, state, settled, pause, when, length, write } = window.berth;
   const panel = document.getElementById("berth-queue");
   const { user, server: name } = panel.dataset;
   const ticket = path("berth", "queue", user, name);
@@ -18,8 +18,6 @@
   let acting = false; // a button was pressed
   let following = false;
   let served = false;
-
-  const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
 
   function show(waits) {
     panel.hidden = !waits;
@@ -59,18 +57,9 @@
     }
   }
 
-  async function state() {
-    try {
-      return await ask("GET", server(user, name));
-    } catch (error) {
-      if (error.status === 404) return { pending: null, ready: false };
-      throw error;
-    }
-  }
-
   // Out of the queue, and not by this page: the server starts, or was taken out.
   async function moveOn() {
-    const now = await state();
+    const now = await state(user, name);
     if (now.ready || now.pending === "spawn") {
       window.location.assign(page("spawn-pending", user, name));
     } else {
@@ -100,11 +89,11 @@
       await ask("DELETE", ticket);
     } catch (error) {
       if (error.status !== 404) throw error;
-      const now = await state();
+      const now = await state(user, name);
       if (now.ready || now.pending === "spawn") return false; // its turn came first
     }
     // A start that waits notices within a second that it has no place any more.
-    while ((await state()).pending) await pause(0.5);
+    await settled(user, name);
     return true;
   }
 
@@ -135,11 +124,12 @@
     follow();
     return;
   }
-  // A start says that it waits by its progress, which stays at three per cent; what comes next is in its steps.
+  // A start says that it waits by its progress, which stays at three per cent; what comes next is in its steps. A page
+  // that comes late may see no more of it than its end.
   const bar = document.getElementById("progress-bar");
   function watch() {
     const progress = Number(bar.getAttribute("aria-valuenow"));
-    if (progress === 3 && !following) {
+    if ((progress === 3 || progress === 100) && !following) {
       following = true;
       follow();
     } else if (progress > 3 && progress < 100 && following && !acting) {
