@@ -1,14 +1,14 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test bench images lint docs lock clean
+.PHONY: help up down test chaos bench sim images lint docs lock clean
 
 BERTH := .venv/bin/berth
 PIP_COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header
 
 # Where the bootstrap put a Node of its own, tests find it.
-test bench: export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.venv/node/bin:$(PATH)
+test chaos bench: export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.venv/node/bin:$(PATH)
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -30,9 +30,18 @@ test: ## Install what the tests need, build the user image, run all tests (ARGS:
 	@.venv/bin/python scripts/prepare_tests.py
 	@.venv/bin/pytest --durations=15 $(ARGS)
 
+chaos: ## Kill hub, janitor, engine and containers 50 times under load (KILLS=n, SEED=n)
+	@scripts/bootstrap dev
+	@.venv/bin/python scripts/prepare_tests.py
+	@CHAOS_KILLS=$(or $(KILLS),50) CHAOS_SEED=$(SEED) .venv/bin/pytest -s tests/chaos/test_chaos.py $(ARGS)
+
 bench: ## Compare with stock DockerSpawner on the same image and engine
 	@scripts/bootstrap dev
 	@.venv/bin/python -m tests.bench $(ARGS)
+
+sim: ## Simulate 10,000 users on 1,000 GPUs for a week, and draw it for the docs (ARGS: options of berth simulate instead)
+	@scripts/bootstrap dev
+	@$(BERTH) simulate $(or $(ARGS),--plot docs/images/simulation.png)
 
 lint: ## Check style, types and the import contracts
 	@scripts/bootstrap dev

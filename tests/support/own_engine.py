@@ -106,6 +106,16 @@ class OwnEngine:
     def kill(self) -> None:
         """End the daemon as a crash would: its containers' processes live on."""
         self._end(signal.SIGKILL)
+        # Its containerd dies with it, but not at once; a daemon that finds it still there, or another process under
+        # its number, would wait for it in vain.
+        written = self.directory / "exec" / "containerd" / "containerd.pid"
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(written.read_text())
+            end = time.monotonic() + 10
+            while str(self.directory) in Path("/proc", str(pid), "cmdline").read_text() and time.monotonic() < end:
+                time.sleep(0.05)
+        for left in (written, self.directory / "pid"):
+            left.unlink(missing_ok=True)
 
     def stop(self) -> None:
         self._end(signal.SIGTERM)
