@@ -1,6 +1,7 @@
 """Engines for the two databases: how they are opened, and how a transaction begins."""
 
 import contextlib
+import math
 import os
 import sqlite3
 import time
@@ -106,6 +107,7 @@ def _open_sqlite(path: str, *, create: bool) -> sqlite3.Connection:
         _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.create_function("power", 2, math.pow, deterministic=True)  # not built in everywhere
     except BaseException:
         connection.close()
         raise

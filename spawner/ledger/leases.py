@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Select, bindparam, insert, or_, select, update
 
 from ..policy.leases import Lease, LeaseState
 from . import tables
@@ -12,7 +12,7 @@ from .memory import Mirror, Work
 from .records import Record
 
 _LEASE = Record(Lease, tables.leases, renamed={"user": "username"})
-_leases, _slots = tables.leases, tables.lease_slots
+_leases = tables.leases
 
 _READ = select(*_LEASE.columns)
 _OPEN = _READ.where(tables.OPEN_LEASE)
@@ -26,7 +26,7 @@ _OF_USER = _READ.where(tables.OPEN_LEASE, _leases.c.username == bindparam("user"
     _leases.c.granted_at, _leases.c.id
 )
 
-_INSERT, _INSERT_SLOT = insert(_leases), insert(_slots)
+_INSERT = insert(_leases)
 _CHANGEABLE = [column for column in _LEASE.columns if column.name != "id"]
 _UPDATE = (
     update(_leases)
@@ -39,7 +39,6 @@ _UPDATE = (
         {column: bindparam(f"b_{column.name}") for column in _CHANGEABLE} | {_leases.c.version: bindparam("number")}
     )
 )
-_SET_OPEN = update(_slots).where(_slots.c.lease == bindparam("b_lease")).values(open=bindparam("b_open"))
 
 
 class LeaseStore:
@@ -91,7 +90,6 @@ class LeaseStore:
         """
         number = self._work.touch(_leases)
         self._work.connection.execute(_INSERT, {**_LEASE.row(lease), "version": number})
-        self._insert_slots(lease)
 
     def update(self, lease: Lease, was: Lease) -> bool:
         """Write a lease anew, if state and time of change are still those of `was`.
@@ -104,20 +102,7 @@ class LeaseStore:
         number = self._work.touch(_leases)
         values = {f"b_{name}": value for name, value in _LEASE.row(lease).items()}
         values |= {"was_state": was.state, "was_changed_at": was.changed_at, "number": number}
-        connection = self._work.connection
-        if connection.execute(_UPDATE, values).rowcount == 0:
-            return False
-        if lease.slots != was.slots:
-            connection.execute(delete(_slots).where(_slots.c.lease == lease.id))
-            self._insert_slots(lease)
-        elif _is_open(lease) != _is_open(was):
-            connection.execute(_SET_OPEN, {"b_lease": lease.id, "b_open": _is_open(lease)})
-        return True
-
-    def _insert_slots(self, lease: Lease) -> None:
-        rows = [{"lease": lease.id, "slot": slot, "open": _is_open(lease)} for slot in lease.slots]
-        if rows:
-            self._work.connection.execute(_INSERT_SLOT, rows)
+        return self._work.connection.execute(_UPDATE, values).rowcount > 0
 
     def _read(self, query: Select[Any], **parameters: object) -> Iterator[Lease]:
         return map(_LEASE.value, self._work.connection.execute(query, parameters))

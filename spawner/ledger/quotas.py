@@ -27,6 +27,11 @@ class QuotaStore:
         """Give a number that is another one after each change, to tell whether what one saw still holds."""
         return self._work.quotas
 
+    @property
+    def settled(self) -> bool:
+        """Whether what this transaction sees is committed; else its `version` may yet be that of something else."""
+        return self._work.untouched(_quotas)
+
     def all(self) -> list[QuotaGrant]:
         """List grants, lapsed ones too, by subject, name and dimension."""
         return list(self._memory.get(self._work.quotas, self._read, committed=self._work.untouched(_quotas)))

@@ -122,7 +122,7 @@ leases = Table(
     Index("leases_username_granted_at", "username", "granted_at"),
 )
 
-# The database's own guard: which slots the leases of `leases.slots` hold, each at most once at a time.
+# The database's own guard against a slot held twice; its own triggers keep it after `leases.slots` and `leases.state`.
 lease_slots = Table(
     "lease_slots",
     metadata,

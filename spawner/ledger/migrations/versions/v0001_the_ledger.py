@@ -220,8 +220,61 @@ def upgrade() -> None:
         sa.table("pool", *(sa.column(name) for name in ("id", "changes", "inventory", "quotas", "queue"))),
         [{"id": 1, "changes": 0, "inventory": 0, "quotas": 0, "queue": 0}],
     )
+    _guard_slots()
     for table in ("usage", "audit"):
         _make_final(table)
+
+
+def _guard_slots() -> None:
+    """Let the database keep `lease_slots`; whoever makes `leases` anew has to do this again."""
+    for statement in _SQLITE_GUARD if op.get_bind().dialect.name == "sqlite" else _POSTGRES_GUARD:
+        op.execute(statement)
+
+
+_SQLITE_GUARD = (
+    """
+    CREATE TRIGGER lease_slots_insert AFTER INSERT ON leases BEGIN
+        INSERT INTO lease_slots (lease, slot, open)
+            SELECT NEW.id, value, NEW.state <> 'closed' FROM json_each(NEW.slots);
+    END
+    """,
+    """
+    CREATE TRIGGER lease_slots_change AFTER UPDATE ON leases WHEN NEW.slots <> OLD.slots BEGIN
+        DELETE FROM lease_slots WHERE lease = NEW.id;
+        INSERT INTO lease_slots (lease, slot, open)
+            SELECT NEW.id, value, NEW.state <> 'closed' FROM json_each(NEW.slots);
+    END
+    """,
+    """
+    CREATE TRIGGER lease_slots_open AFTER UPDATE ON leases
+    WHEN (NEW.state = 'closed') <> (OLD.state = 'closed') BEGIN
+        UPDATE lease_slots SET open = NEW.state <> 'closed' WHERE lease = NEW.id;
+    END
+    """,
+)
+_POSTGRES_GUARD = (
+    """
+    CREATE FUNCTION keep_lease_slots() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF TG_OP = 'INSERT' OR NEW.slots <> OLD.slots THEN
+            DELETE FROM lease_slots WHERE lease = NEW.id;
+            INSERT INTO lease_slots (lease, slot, open)
+                SELECT NEW.id, slot, NEW.state <> 'closed' FROM json_array_elements_text(NEW.slots::json) AS slot;
+        ELSE
+            UPDATE lease_slots SET open = NEW.state <> 'closed' WHERE lease = NEW.id;
+        END IF;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER lease_slots_insert AFTER INSERT ON leases
+    FOR EACH ROW EXECUTE FUNCTION keep_lease_slots()
+    """,
+    """
+    CREATE TRIGGER lease_slots_change AFTER UPDATE ON leases
+    FOR EACH ROW WHEN (NEW.slots <> OLD.slots OR (NEW.state = 'closed') <> (OLD.state = 'closed'))
+    EXECUTE FUNCTION keep_lease_slots()
+    """,
+)
 
 
 def _make_final(table: str) -> None:
