@@ -3,41 +3,36 @@
 import asyncio
 import contextlib
 import hashlib
-import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
 from docker.errors import APIError
-from dockerspawner import DockerSpawner
-from jupyterhub.utils import maybe_future
 from traitlets import Bool, Unicode, default
 
 from ..engine import containers, network, observe
 from ..engine.client import Engine, Lane, shared_engine
-from ..engine.containers import LEASE_LABEL, ContainerSpec
+from ..engine.containers import ContainerSpec
 from ..engine.devices import GpuAccess, access_for
-from ..engine.view import HUB_LABEL, EngineView
-from ..errors import BerthError, EngineUnavailable, GpuRefused, LeaseLost
+from ..engine.view import EngineView
+from ..errors import BerthError, EngineUnavailable, GpuRefused
 from ..policy.admission import admit, profiles_for
-from ..policy.leases import Lease
 from ..policy.model import Deny, Grant, LimitRules, Person, Profile, SpawnRequest
-from ..policy.names import container_name, network_name
+from ..policy.names import container_name
 from ..policy.request import parse_request
 from ..settings import SpawnerSettings
 from .failures import exited, silent
 from .form import render_form
 from .image import image_here
-from .leases import GpuLeaseMixin
+from .life import LeasedDockerSpawner
 from .progress import Steps
 from .readiness import wait_until_ready
 from .requests import options_from_form, refusal
 from .selfcheck import selfcheck
 from .spec import build_spec
 from .traits import settings_traits
-from .watch import shared_view, watch
+from .watch import shared_view
 
 T = TypeVar("T")
 
@@ -49,7 +44,7 @@ _PATIENCE_SECONDS = 10.0  # for a cleaning-up, before the user hears of the fail
 _SettingsTraits: Any = settings_traits(SpawnerSettings, without=frozenset({"environment"}))
 
 
-class TensorFlowSpawner(_SettingsTraits, GpuLeaseMixin, DockerSpawner):
+class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
     """Start each user's server in a hardened TensorFlow container with limits that hold.
 
     Usable in any JupyterHub: ``c.JupyterHub.spawner_class = "tensorflow"``, and ``c.JupyterHub.hub_ip`` set to an
@@ -273,157 +268,6 @@ class TensorFlowSpawner(_SettingsTraits, GpuLeaseMixin, DockerSpawner):
         if self._touched:
             await self._until_answered(self._remove)
         await self.lease_over(lease_id, None, "start_failed")
-
-    async def _remove(self) -> None:
-        # By name only where nobody knows whether there is one: under this name there may be a later start's by now.
-        container = self.object_id or self._made or self.container_name
-        await self.engine.call("slow", lambda client: containers.remove(client, container))
-        self.object_id = ""
-
-    async def _until_answered(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Repeat `action` until the engine has carried it out: its errors say nothing about a container."""
-        for pause in itertools.chain((0.2, 0.5, 1.0, 2.0), itertools.repeat(5.0)):
-            try:
-                return await action()
-            except (EngineUnavailable, APIError) as error:
-                self.log.warning("%s: %s. Trying again.", self._log_name, error)
-                await asyncio.sleep(pause)
-        raise AssertionError("the pauses never end")
-
-    async def _finished_at(self, container: str) -> datetime | None:
-        return await self._until_answered(
-            lambda: self.engine.call("quick", lambda client: observe.finished_at(client, container))
-        )
-
-    async def confirm_gone(self, lease: Lease) -> datetime | None:
-        container = lease.container or self.container_name
-        await self._until_answered(
-            lambda: self.engine.call("slow", lambda client: containers.stop(client, container, self.stop_grace))
-        )
-        ended_at = await self._finished_at(container)
-        await self._until_answered(
-            lambda: self.engine.call("slow", lambda client: containers.remove(client, container))
-        )
-        return ended_at
-
-    async def poll(self) -> int | None:
-        """Tell whether the server runs: None if so, or if it is starting, or if nobody can know; else an exit code."""
-        if self._starting:
-            return None
-        if not self.object_id:
-            return await self._find_lost()
-        state = self.view.current(self.object_id)
-        # The view may lag behind a start by an event; that a server is dead, only the engine itself can say.
-        if state is None or not state.running:
-            try:
-                state = await self.engine.call("quick", lambda client: containers.state(client, self.object_id))
-            except (EngineUnavailable, APIError) as error:
-                self.log.warning("%s: cannot tell whether it runs: %s", self._log_name, error)
-                return None
-        if state is None:
-            self.object_id = ""
-            return 0
-        if state.running:
-            return None
-        if state.out_of_memory:
-            self.log.warning("%s ended: out of memory.", self._log_name)
-        return state.exit_code or 0
-
-    async def _find_lost(self) -> int | None:
-        """Look for a container that the hub made and did not live to note down.
-
-        The hub keeps a spawner's state only after its start is over. A running container is taken back with the
-        token in its environment; a container that never ran is removed.
-        """
-        if self.orm_spawner is None or self.orm_spawner.server is None:
-            return 0
-        try:
-            answer = await self.engine.call("quick", lambda client: containers.inspect(client, self.container_name))
-        except (EngineUnavailable, APIError) as error:
-            self.log.warning("%s: cannot tell whether it runs: %s", self._log_name, error)
-            return None
-        if answer is None or answer["Config"]["Labels"].get(HUB_LABEL) != self.hub_id:
-            return 0
-        self.object_id = answer["Id"]
-        self.lease_id = answer["Config"]["Labels"].get(LEASE_LABEL, "")
-        if not answer["State"]["Running"]:
-            return await self._gone("start_failed")
-        self._watch()
-        ip = containers.address(answer, network_name(self.hub_id))
-        try:
-            alive = await wait_until_ready(self._probe_url(ip), self._has_ended, self.ready_timeout)
-        except TimeoutError:
-            alive = False
-        if not alive:
-            self.log.warning("%s: its start was cut off and came to nothing", self._log_name)
-            return await self._gone("start_failed")
-        try:
-            await self.lease_is_active(self.object_id, observe.from_inspect(answer).started_at)
-        except LeaseLost as error:
-            self.log.warning("%s: %s", self._log_name, error)
-            return await self._gone("start_failed")
-        except BerthError as error:
-            # The janitor notes it later; a running server is not ended for that.
-            self.log.warning("%s: %s", self._log_name, error)
-        environment = dict(entry.split("=", 1) for entry in answer["Config"]["Env"] if "=" in entry)
-        self.api_token = environment.get("JUPYTERHUB_API_TOKEN", "")
-        self.orm_spawner.state = self.get_state()
-        self.db.commit()
-        self.log.info("%s: took back container %s", self._log_name, self.object_id[:12])
-        return None
-
-    async def _gone(self, why: str) -> int:
-        """Remove the container, whatever it does, and close its lease; gives the exit code for `poll`."""
-        lease_id, container = self.lease_id, self.object_id
-        await self.lease_ending(lease_id, why)
-        ended_at = await self._finished_at(container) if container and lease_id else None
-        if container:
-            await self._until_answered(self._remove)
-        await self.lease_over(lease_id, ended_at, why)
-        return 0
-
-    async def get_url(self) -> str:
-        """Give the server's address from the engine, for a hub that restarted before it had noted it down."""
-        known = str(self.server.url)
-        if not self.object_id:
-            return known
-        try:
-            answer = await self.engine.call("quick", lambda client: containers.inspect(client, self.object_id))
-        except (EngineUnavailable, APIError):
-            return known
-        ip = containers.address(answer, network_name(self.hub_id)) if answer else ""
-        return f"http://{ip}:{self.port}{self.server.base_url}" if ip else known
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        super().load_state(state)
-        if self.object_id:
-            self._watch()
-
-    def _watch(self) -> None:
-        """Hear at once of the container's end, rather than at the next poll."""
-        watch(self.view, self.object_id, self)
-
-    async def stop(self, now: bool = False) -> None:
-        """Stop the server and remove its container; returns when the engine has confirmed that it is gone.
-
-        While the engine does not answer this goes on trying: the hub forgets a server whose stop has failed, and its
-        container would stay.
-        """
-        container, grace = self.object_id or self.container_name, 0 if now else self.stop_grace
-        lease_id = self.lease_id
-        await self.lease_ending(lease_id, "stopped")
-        await self._until_answered(
-            lambda: self.engine.call("slow", lambda client: containers.stop(client, container, grace))
-        )
-        ended_at = await self._finished_at(container) if lease_id else None
-        await self._until_answered(self._remove)
-        await self.lease_over(lease_id, ended_at)
-
-    async def run_post_stop_hook(self) -> Any:
-        """Remove a container that died by itself: the hub calls `stop` only for servers that run."""
-        if (self.object_id or self.lease_id) and not self._starting:
-            await self._gone("container_gone")
-        return await maybe_future(super().run_post_stop_hook())
 
     async def progress(self) -> AsyncIterator[dict[str, object]]:
         async for step in self._steps.follow():

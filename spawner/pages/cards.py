@@ -1,5 +1,6 @@
 """What the spawn form says of profiles, GPUs and quota."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -132,9 +133,8 @@ def quota_words(survey: Survey) -> tuple[str, ...]:
     held = f"you hold {survey.held} of {gpus_words(survey.at_once)}" if survey.held else gpus_words(survey.at_once)
     said = [f"{held} at once", f"leases up to {hours_words(survey.longest_hours)}"]
     if survey.budget_hours is not None and survey.left_hours is not None:
-        said.append(
-            f"{survey.left_hours:.3g} of {survey.budget_hours:g} GPU-hours left for these {survey.window_days} days"
-        )
+        left = math.floor(survey.left_hours * 10) / 10  # nobody is told of more than there is
+        said.append(f"{left:g} of {survey.budget_hours:g} GPU-hours left for these {survey.window_days} days")
     return tuple(said)
 
 

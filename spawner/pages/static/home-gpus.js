@@ -96,7 +96,7 @@
     const said = [`${quota.held} of ${gpus} in use`];
     if (quota.left_hours !== null) {
       said.push(
-        `${Number(quota.left_hours.toPrecision(3))} of ${quota.budget_hours} GPU-hours left for these ${quota.window_days} days`,
+        `${Math.floor(quota.left_hours * 10) / 10} of ${quota.budget_hours} GPU-hours left for these ${quota.window_days} days`,
       );
     }
     return `Your GPU quota: ${said.join("; ")}.`;
