@@ -1,12 +1,13 @@
 """Take the documentation's screenshots from the real pages: ``.venv/bin/python -m docs.images.take``."""
 
+import json
 import re
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.support.berth import deployment
+from tests.support.berth import Berth, deployment, eventually
 from tests.support.browser import chromium, visitor
 
 FOLDER = Path(__file__).parent
@@ -22,21 +23,67 @@ model.compile("adam", "mse")
 model.fit(x, y, epochs=2, verbose=2)
 print(tf.__version__)"""
 
+GPUS = """\
+gpus:
+  - {model: A100, memory: 40 GiB, count: 2}
+  - {model: A100, memory: 40 GiB, mig: [1g.5gb, 1g.5gb, 1g.5gb]}
+"""
+
+PROFILES = [
+    {"slug": "cpu", "name": "CPU", "description": "For notebooks and small models.", "cpu": 1, "memory": "2 GiB"},
+    {"slug": "small", "name": "Small GPU", "description": "For classes and first tries.", "cpu": 2, "memory": "4 GiB"}
+    | {"gpus": 1, "gpu_kinds": ["mig"]},
+    {"slug": "gpu", "name": "GPU", "description": "For training.", "cpu": 2, "memory": "6 GiB"}
+    | {"gpus": 1, "gpu_kinds": ["exclusive"]},
+]
+
 
 def main() -> None:
+    with chromium() as browser:
+        take_the_walk(browser)
+        take_the_choice(browser)
+
+
+def take_the_choice(browser: Browser) -> None:
+    """The spawn form of a hub with several kinds of GPUs, of which others hold some."""
+    with tempfile.TemporaryDirectory() as directory, visitor(browser) as page:
+        gpus = Path(directory) / "gpus.yaml"
+        gpus.write_text(GPUS, encoding="utf-8")
+        variables = {
+            "BERTH_GPUS": f"sim:{gpus}",
+            "BERTH_PROFILES": json.dumps(PROFILES),
+            "BERTH_LIMITS": json.dumps({"default": {"gpus": 2, "gpu_hours": 40}}),
+        }
+        with deployment(Path(directory) / "berth", **variables) as berth, berth.hub():
+            for user, profile, count in (("bob", "gpu", 2), ("cyd", "small", 1)):
+                berth.add_user(user)
+                options = {"profile": profile, "gpus": count, "hours": 2, "if_busy": "refuse"}
+                eventually(lambda user=user, options=options: berth.start_server(user, options).ok)
+            page.set_viewport_size({"width": 1200, "height": 1020})
+            _sign_in(page, berth)
+            page.get_by_role("radio", name="GPU", exact=True).check()
+            expect(page.get_by_role("group", name="If nothing is free")).to_be_visible()
+            _take(page, "choose-gpu.png")
+
+
+def _sign_in(page: Page, berth: Berth) -> None:
+    page.goto(berth.url)
+    page.get_by_label("Username:").fill("ann")
+    page.get_by_label("Password:").fill(berth.credentials.user_password)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Start your server")).to_be_visible()
+
+
+def take_the_walk(browser: Browser) -> None:
+    """A newcomer's first minutes."""
     with (
         tempfile.TemporaryDirectory() as directory,
         deployment(Path(directory)) as berth,
         berth.hub(),
-        chromium() as browser,
         visitor(browser) as page,
     ):
         page.set_viewport_size({"width": 1200, "height": 560})
-        page.goto(berth.url)
-        page.get_by_label("Username:").fill("ann")
-        page.get_by_label("Password:").fill(berth.credentials.user_password)
-        page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("heading", name="Start your server")).to_be_visible()
+        _sign_in(page, berth)
         _take(page, "choose.png")
         page.get_by_role("button", name="Start", exact=True).click()
         page.wait_for_url(re.compile(r"/user/ann/lab"), timeout=120_000)
