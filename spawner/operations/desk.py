@@ -26,18 +26,20 @@ class QuotaBook:
     """The quotas that hold now, read anew only when somebody has changed one or one has ended by itself."""
 
     limits: LimitRules
-    _version: int = -1
-    _until: datetime | None = None
-    _rules: LimitRules | None = None
+    # One value, for threads read it while others renew it: version, when a grant ends, rules.
+    _kept: tuple[int, datetime | None, LimitRules] | None = None
 
     def rules(self, books: Books, now: datetime) -> LimitRules:
-        version = books.quotas.version()
-        over = self._until is not None and self._until <= now
-        if self._rules is None or over or version != self._version:
-            grants: list[QuotaGrant] = books.quotas.all()
-            self._until = min((grant.until for grant in grants if grant.until and grant.until > now), default=None)
-            self._rules, self._version = overlay(self.limits, grants, now), version
-        return self._rules
+        kept, version = self._kept, books.quotas.version()
+        if kept is not None and kept[0] == version and (kept[1] is None or now < kept[1]):
+            return kept[2]
+        grants: list[QuotaGrant] = books.quotas.all()
+        until = min((grant.until for grant in grants if grant.until and grant.until > now), default=None)
+        rules = overlay(self.limits, grants, now)
+        # What is rolled back leaves its version to others.
+        if books.quotas.settled:
+            self._kept = version, until, rules
+        return rules
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Desk:
     limits
         The settings' quotas; the ledger's go before them.
     clock
-        Gives the time, aware of its zone.
+        Gives the time, aware of its zone. What writes reads it under the ledger's lock, so that times tell the order.
     """
 
     ledger: Ledger

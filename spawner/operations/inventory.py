@@ -20,8 +20,8 @@ def sync(desk: Desk, node: str, gpus: Sequence[Gpu], slots: Sequence[Slot]) -> b
     What admins have decreed stays. What is gone is marked absent: running leases of it go on until their containers
     end, and reservations move to other slots where they can.
     """
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         changed = bool(books.gpus.sync(node, gpus, slots, now))
         if changed:
             _after_change(desk, books, now)
@@ -46,8 +46,8 @@ def set_state(desk: Desk, name: str, state: GpuState, actor: str, why: str) -> G
     UnknownName
         Names the GPUs that there are.
     """
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         gpus = books.gpus.all()
         gpu = next((gpu for gpu in gpus if name in {gpu.name, gpu.uuid}), None)
         if gpu is None:
@@ -105,8 +105,8 @@ def doubt(desk: Desk, slots: Sequence[str], why: str, actor: str = "spawner") ->
     One refusal by the driver is enough: a GPU that is not handed out costs less than starts that fail one after the
     other. All slots of the same device are in doubt together, as the other shares of a shared GPU.
     """
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         known = {slot.id: slot for slot in books.gpus.slots()}
         devices = {known[slot_id].device for slot_id in slots if slot_id in known}
         doubtful = {slot.id for slot in known.values() if slot.device in devices}
@@ -136,7 +136,21 @@ def gpus_of(desk: Desk, slots: Sequence[Slot]) -> tuple[Gpu, ...]:
 
 
 def slots_of(desk: Desk, ids: Sequence[str]) -> tuple[Slot, ...]:
-    """Give slots by their ids."""
-    with desk.ledger.reading() as books:
-        known = {slot.id: slot for slot in books.gpus.slots()}
+    """Give slots by their ids.
+
+    Raises
+    ------
+    UnknownName
+        If one is no more.
+    """
+    known = known_slots(desk)
+    gone = [slot_id for slot_id in ids if slot_id not in known]
+    if gone:
+        raise UnknownName(f"The GPU was divided anew meanwhile: {', '.join(gone)} is there no more. Try again.")
     return tuple(known[slot_id] for slot_id in ids)
+
+
+def known_slots(desk: Desk) -> dict[str, Slot]:
+    """Give by their ids the slots that the inventory knows; a lease may hold others, until its server ends."""
+    with desk.ledger.reading() as books:
+        return {slot.id: slot for slot in books.gpus.slots()}

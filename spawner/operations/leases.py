@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from ..errors import LeaseLost, UnknownName
 from ..ledger import AuditEntry, Books
 from ..policy.accounting import length_ms
-from ..policy.ends import trimmed_ends
 from ..policy.extension import extend as decide_extension
 from ..policy.leases import (
     Allot,
@@ -85,35 +84,38 @@ def acquire(desk: Desk, request: GpuRequest, if_busy: IfBusy = IfBusy.QUEUE) -> 
     ------
     LedgerUnavailable
     """
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         held = books.leases.of_server(request.user, request.server)
         ticket = books.tickets.of_server(request.user, request.server)
         if held is not None and held.state is not LeaseState.OFFERED:
             return Unfinished(held)
+        place = ticket
         if held is not None:
-            offered = _take_offer(books, held, ticket, request, now)
-            if offered is not None:
-                return offered
-            ticket = None
-        if ticket is not None and not _same(ticket.request, request):
+            if ticket is not None and _same(ticket.request, request) and _stands(held, now):
+                return _take_offer(books, held, ticket, now)
+            end_offer(books, held, TicketState.CANCELLED, "declined", now)
+            place = None
+        elif ticket is not None and not _same(ticket.request, request):
             _finish(books, ticket, TicketState.CANCELLED)
-            ticket = None
-        return _ask(desk, books, request, ticket, if_busy, now)
+            place = None
+        answer = _ask(desk, books, request, place, if_busy, now)
+        left = place is None or not isinstance(answer, Queued | Granted)
+        if left and (held is not None or ticket is not None):
+            # Who leaves the queue was in the way of others, or had slots on offer.
+            make_offers(desk, books, now)
+        return answer
 
 
-def _take_offer(books: Books, held: Lease, ticket: Ticket | None, request: GpuRequest, now: datetime) -> Granted | None:
-    """Take an offer that still stands; else give its slots back."""
-    stands = held.offered_until is not None and held.offered_until > now and held.ends_at > now
-    if ticket is not None and stands and _same(ticket.request, request):
-        lease = replace(held, state=LeaseState.PENDING, granted_at=now, changed_at=now, offered_until=None)
-        _update(books, lease, held)
-        _finish(books, ticket, TicketState.SERVED)
-        return Granted(lease)
-    _update(books, replace(held, state=LeaseState.CLOSED, closed_at=now, changed_at=now, ending="declined"), held)
-    if ticket is not None:
-        _finish(books, ticket, TicketState.CANCELLED)
-    return None
+def _stands(offer: Lease, now: datetime) -> bool:
+    return offer.offered_until is not None and offer.offered_until > now and offer.ends_at > now
+
+
+def _take_offer(books: Books, offer: Lease, ticket: Ticket, now: datetime) -> Granted:
+    lease = replace(offer, state=LeaseState.PENDING, granted_at=now, changed_at=now, offered_until=None)
+    rewrite(books, lease, offer)
+    _finish(books, ticket, TicketState.SERVED)
+    return Granted(lease)
 
 
 def _ask(
@@ -167,7 +169,8 @@ def _finish(books: Books, ticket: Ticket, state: TicketState) -> None:
     books.tickets.update(replace(ticket, state=state), ticket)
 
 
-def _update(books: Books, lease: Lease, was: Lease) -> None:
+def rewrite(books: Books, lease: Lease, was: Lease) -> None:
+    """Write a lease anew that was read in the same transaction."""
     if not books.leases.update(lease, was):
         raise LeaseLost(f"Lease {was.id} has changed meanwhile; look again and repeat.")
 
@@ -184,7 +187,7 @@ def bind(desk: Desk, lease_id: str, container: str) -> None:
     with desk.ledger.transaction() as books:
         lease = _known(books, lease_id)
         if lease.state in {LeaseState.PENDING, LeaseState.ACTIVE}:
-            _update(books, replace(lease, container=container), lease)
+            rewrite(books, replace(lease, container=container), lease)
 
 
 def activate(desk: Desk, lease_id: str, container: str, started_at: datetime) -> Lease:
@@ -197,20 +200,25 @@ def activate(desk: Desk, lease_id: str, container: str, started_at: datetime) ->
     LeaseLost
         If the lease has ended meanwhile: its server must not run.
     """
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         lease = _known(books, lease_id)
         if lease.state is LeaseState.ACTIVE:
             return lease
         if lease.state is not LeaseState.PENDING:
             raise LeaseLost(f"The lease {lease_id} ended while its server started ({lease.ending or lease.state}).")
-        # The engine's clock is the host's, but a container is never billed for the future, nor before its grant.
-        started = min(max(started_at, lease.granted_at), now)
-        active = replace(
-            lease, state=LeaseState.ACTIVE, container=container, started_at=started, seen_at=now, changed_at=now
-        )
-        _update(books, active, lease)
-        return active
+        return make_active(books, lease, container, started_at, now)
+
+
+def make_active(books: Books, lease: Lease, container: str, started_at: datetime, now: datetime) -> Lease:
+    """Note that a pending lease's server runs."""
+    # The engine's clock is the host's, but a container is never billed for the future, nor before its grant.
+    started = min(max(started_at, lease.granted_at), now)
+    active = replace(
+        lease, state=LeaseState.ACTIVE, container=container, started_at=started, seen_at=now, changed_at=now
+    )
+    rewrite(books, active, lease)
+    return active
 
 
 def release(desk: Desk, lease_id: str, why: str) -> Lease:
@@ -221,13 +229,13 @@ def release(desk: Desk, lease_id: str, why: str) -> Lease:
     why
         A code, see `spawner.policy.leases.Lease.ending`; the first one stays.
     """
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         lease = _known(books, lease_id)
         if lease.state in {LeaseState.RELEASING, LeaseState.CLOSED}:
             return lease
         releasing = replace(lease, state=LeaseState.RELEASING, changed_at=now, ending=why)
-        _update(books, releasing, lease)
+        rewrite(books, releasing, lease)
         return releasing
 
 
@@ -239,19 +247,20 @@ def close(desk: Desk, lease_id: str, ended_at: datetime | None, why: str = "stop
     ended_at
         The engine's finish time; None where nobody knows, and then it is when the container was last seen.
     """
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         lease = _known(books, lease_id)
         if lease.state is LeaseState.CLOSED:
             return lease
-        closed = _close(books, lease, ended_at, why, now)
+        closed = book_and_close(books, lease, ended_at, why, now)
         make_offers(desk, books, now)
         return closed
 
 
-def _close(books: Books, lease: Lease, ended_at: datetime | None, why: str, now: datetime) -> Lease:
+def book_and_close(books: Books, lease: Lease, ended_at: datetime | None, why: str, now: datetime) -> Lease:
+    """Close a lease and book its time; offers are the caller's."""
     closed = replace(lease, state=LeaseState.CLOSED, closed_at=now, changed_at=now, ending=lease.ending or why)
-    _update(books, closed, lease)
+    rewrite(books, closed, lease)
     if lease.started_at is not None:
         end = min(max(ended_at or lease.seen_at or lease.started_at, lease.started_at), now)
         books.usage.insert(_usage(books, lease, lease.started_at, end))
@@ -277,8 +286,8 @@ def extend(
     by_admin
         Whether it may also be one that an admin is ending.
     """
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         lease = _known(books, lease_id)
         if lease.ending == _BY_ADMIN and not by_admin:
             return _ENDED
@@ -288,7 +297,7 @@ def extend(
         if isinstance(end, Deny):
             return end
         extended = replace(lease, ends_at=end, warned=None, ending="")
-        _update(books, extended, lease)
+        rewrite(books, extended, lease)
         _audit(books, now, actor, "lease.extend", lease, extended, why)
         return extended
 
@@ -328,29 +337,37 @@ def end(
     code
         Why, see `spawner.policy.leases.Lease.ending`; ``released`` where its own user gives it back.
     """
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         lease = _known(books, lease_id)
         if lease.state not in {LeaseState.OFFERED, LeaseState.PENDING, LeaseState.ACTIVE}:
             raise LeaseLost(f"Lease {lease_id} is {lease.state} already.")
         if lease.state is LeaseState.OFFERED:
-            end_offer(books, lease, TicketState.CANCELLED, _BY_ADMIN, now)
+            end_offer(books, lease, TicketState.CANCELLED, code, now)
             withdrawn = _known(books, lease_id)
             _audit(books, now, actor, "lease.end", lease, withdrawn, why)
             make_offers(desk, books, now)
             return withdrawn
         ended = replace(lease, ends_at=min(lease.ends_at, now + notice), ending=code, warned=None)
-        _update(books, ended, lease)
+        rewrite(books, ended, lease)
         _audit(books, now, actor, "lease.end", lease, ended, why)
         return ended
 
 
 def choose_at_end(desk: Desk, lease_id: str, at_end: AtEnd) -> Lease:
-    """Choose what becomes of the server when the lease ends."""
+    """Choose what becomes of the server when the lease ends.
+
+    Raises
+    ------
+    LeaseLost
+        If it has ended.
+    """
     with desk.ledger.transaction() as books:
         lease = _known(books, lease_id)
+        if lease.state is LeaseState.CLOSED:
+            raise LeaseLost(f"Lease {lease_id} is {lease.state} already.")
         changed = replace(lease, at_end=at_end)
-        _update(books, changed, lease)
+        rewrite(books, changed, lease)
         return changed
 
 
@@ -382,45 +399,8 @@ def rules_now(desk: Desk) -> LimitRules:
 
 def report(desk: Desk, lease_id: str, *, busy: bool, problem: str) -> None:
     """Note what a lease's server says of itself: whether a kernel works, and what is wrong with its GPUs."""
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         lease = books.leases.get(lease_id)
         if lease is not None and lease.state is LeaseState.ACTIVE:
             books.leases.update(replace(lease, busy_at=now if busy else lease.busy_at, problem=problem), lease)
-
-
-def note_idle(desk: Desk, lease: Lease, was: Lease) -> bool:
-    """Note since when a lease does nothing; False if it has changed meanwhile."""
-    with desk.ledger.transaction() as books:
-        return books.leases.update(lease, was)
-
-
-def too_long(desk: Desk) -> list[tuple[Lease, datetime]]:
-    """List leases that would outrun their user's budget, each with the end that it affords.
-
-    At a grant the budget covers the whole lease; afterwards only a change of quota makes it short.
-    """
-    with desk.ledger.reading() as books:
-        return _too_long(desk, books, desk.clock())
-
-
-def _too_long(desk: Desk, books: Books, now: datetime) -> list[tuple[Lease, datetime]]:
-    pool = load_pool(books, desk.rules, now)
-    found = []
-    for user in sorted({lease.user for lease in pool.leases.values()}):
-        active = [lease for lease in pool.leases_of(user) if lease.state is LeaseState.ACTIVE]
-        if active:
-            quota = desk.quota(books, Person(user, active[0].groups), now)
-            found += trimmed_ends(active, quota, spent_by(books, pool, user, desk.rules, now), now)
-    return found
-
-
-def trim_all(desk: Desk) -> list[Lease]:
-    """Shorten leases that would outrun their user's budget; their users are warned as before any end."""
-    trimmed = []
-    with desk.ledger.transaction() as books:
-        for lease, end in _too_long(desk, books, desk.clock()):
-            shorter = replace(lease, ends_at=end, ending="over_budget", warned=None)
-            _update(books, shorter, lease)
-            trimmed.append(shorter)
-    return trimmed

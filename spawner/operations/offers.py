@@ -67,8 +67,8 @@ def offer_now(desk: Desk) -> list[Lease]:
 
 def withdraw(desk: Desk, lease_id: str) -> bool:
     """Take back an offer that has lapsed; its ticket is over. False if it stands, or was taken."""
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         lease = books.leases.get(lease_id)
         if lease is None or lease.state is not LeaseState.OFFERED:
             return False
@@ -89,8 +89,8 @@ def end_offer(books: Books, lease: Lease, state: TicketState, why: str, now: dat
 
 def cancel(desk: Desk, user: str, server: str) -> bool:
     """Leave the queue, or decline an offer. False if the server does not wait."""
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         ticket = books.tickets.of_server(user, server)
         if ticket is None:
             return False
@@ -105,8 +105,8 @@ def cancel(desk: Desk, user: str, server: str) -> bool:
 
 def move_up(desk: Desk, ticket_id: str, actor: str, why: str) -> Ticket:
     """Put a ticket before all others."""
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         waiting = books.tickets.waiting()
         ticket = next((ticket for ticket in waiting if ticket.id == ticket_id), None)
         if ticket is None:

@@ -34,8 +34,8 @@ def drop(desk: Desk, user: str, server: str | None, actor: str, why: str) -> lis
     UnknownName
         If none of them waits.
     """
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         dropped = [
             ticket for ticket in books.tickets.live() if ticket.user == user and server in {None, ticket.request.server}
         ]

@@ -7,6 +7,7 @@ from ..ledger import Books
 from ..policy.accounting import decayed_ms, running_interval, spent
 from ..policy.leases import LeaseRules, Spent, Ticket
 from ..policy.leasing import terms_by
+from ..policy.limits import quota_of
 from ..policy.model import Person
 from ..policy.pool import Pool
 from ..policy.queue import TermsOf
@@ -36,9 +37,11 @@ def spent_by(books: Books, pool: Pool, user: str, rules: LeaseRules, now: dateti
 
 def queue_terms(desk: Desk, books: Books, pool: Pool, now: datetime) -> TermsOf:
     """Give the terms of those who wait."""
+    limits = desk.quotas.rules(books, now)
 
     def quota(ticket: Ticket) -> Quota:
-        return desk.quota(books, Person(ticket.user, ticket.request.groups), now)
+        found: Quota = quota_of(limits, Person(ticket.user, ticket.request.groups))
+        return found
 
     def spending(user: str) -> Spent:
         return spent_by(books, pool, user, desk.rules, now)

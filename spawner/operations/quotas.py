@@ -50,8 +50,8 @@ def make_grant(
 
 def set_quota(desk: Desk, grant: QuotaGrant) -> QuotaGrant | None:
     """Set one value; gives what it replaced. Who waits may be served by it at once."""
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         before = books.quotas.set(grant)
         _audit(books, now, grant.by, "quota.set", before, grant, grant.why)
         make_offers(desk, books, now)
@@ -60,8 +60,8 @@ def set_quota(desk: Desk, grant: QuotaGrant) -> QuotaGrant | None:
 
 def unset_quota(desk: Desk, subject: Subject, name: str, dimension: str, by: str, why: str) -> QuotaGrant | None:
     """Take one value back, so that the settings' holds; None if none was set."""
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         before = books.quotas.unset(subject, name, dimension)
         if before is not None:
             _audit(books, now, by, "quota.unset", before, None, why)
@@ -94,9 +94,9 @@ def replace_all(desk: Desk, grants: Sequence[QuotaGrant], by: str, why: str) -> 
     why
         Of those grants that give no reason of their own, and of what is removed.
     """
-    now = desk.clock()
-    signed = [replace(grant, by=by, why=grant.why or why, at=now) for grant in grants]
     with desk.ledger.transaction() as books:
+        now = desk.clock()
+        signed = [replace(grant, by=by, why=grant.why or why, at=now) for grant in grants]
         before = {_key(grant): grant for grant in books.quotas.all()}
         changed = _changes(before.values(), grants)
         if not changed:
@@ -209,8 +209,8 @@ def over(desk: Desk) -> list[QuotaGrant]:
 
 def grants_ended(desk: Desk) -> list[QuotaGrant]:
     """Take out grants whose time has passed; the audit keeps them."""
-    now = desk.clock()
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         ended = [grant for grant in books.quotas.all() if grant.until is not None and grant.until <= now]
         for grant in ended:
             books.quotas.unset(grant.subject, grant.name, grant.dimension)

@@ -7,8 +7,8 @@ from ..ledger import AuditEntry, Books
 from ..policy.leases import Lease, LeaseState
 from ..policy.reconcile import Activate, Adopt, Quarantine, Release, Repair, Seen, Withdraw
 from .desk import Desk
-from .leases import activate, close, release
-from .offers import withdraw
+from .leases import book_and_close, make_active
+from .offers import make_offers, withdraw
 
 JANITOR = "janitor"
 
@@ -29,46 +29,70 @@ def apply(desk: Desk, repair: Repair) -> bool:
     Two that carry out the same do it once: each looks whether the lease still is what the plan was made for. Removals
     of containers are the caller's.
     """
-    now = desk.clock()
     if isinstance(repair, Seen):
-        return _seen(desk, repair, now)
+        return _seen(desk, repair)
     if isinstance(repair, Activate):
-        started = repair.container.started_at or repair.lease.granted_at
-        return unchanged(desk, repair.lease) and bool(activate(desk, repair.lease.id, repair.container.id, started).id)
+        return _activate(desk, repair)
     if isinstance(repair, Release):
-        if not unchanged(desk, repair.lease):
-            return False
-        release(desk, repair.lease.id, repair.why)
-        close(desk, repair.lease.id, repair.ended_at, repair.why)
-        return True
+        return _release(desk, repair)
     if isinstance(repair, Withdraw):
         return withdraw(desk, repair.lease.id)
     if isinstance(repair, Adopt):
-        return _adopt(desk, repair, now)
+        return _adopt(desk, repair)
     if isinstance(repair, Quarantine):
-        return _quarantine(desk, repair, now)
+        return _quarantine(desk, repair)
     return False
 
 
 def unchanged(desk: Desk, lease: Lease) -> bool:
     """Tell whether a lease still is what a plan was made for."""
     with desk.ledger.reading() as books:
-        found = books.leases.get(lease.id)
-    return found is not None and (found.state, found.changed_at) == (lease.state, lease.changed_at)
+        return _if_unchanged(books, lease) is not None
 
 
-def _seen(desk: Desk, repair: Seen, now: datetime) -> bool:
+def _if_unchanged(books: Books, lease: Lease) -> Lease | None:
+    """Give a lease as it is now, unless something has happened to it since the plan was made."""
+    found = books.leases.get(lease.id)
+    if found is None or (found.state, found.changed_at) != (lease.state, lease.changed_at):
+        return None
+    return found
+
+
+def _activate(desk: Desk, repair: Activate) -> bool:
     with desk.ledger.transaction() as books:
+        now = desk.clock()
+        lease = _if_unchanged(books, repair.lease)
+        if lease is None:
+            return False
+        make_active(books, lease, repair.container.id, repair.container.started_at or lease.granted_at, now)
+        return True
+
+
+def _release(desk: Desk, repair: Release) -> bool:
+    with desk.ledger.transaction() as books:
+        now = desk.clock()
+        lease = _if_unchanged(books, repair.lease)
+        if lease is None:
+            return False
+        book_and_close(books, lease, repair.ended_at, repair.why, now)
+        make_offers(desk, books, now)
+        return True
+
+
+def _seen(desk: Desk, repair: Seen) -> bool:
+    with desk.ledger.transaction() as books:
+        now = desk.clock()
         lease = books.leases.get(repair.lease.id)
         if lease is None or lease.state is not LeaseState.ACTIVE:
             return False
         return books.leases.update(replace(lease, seen_at=now, container=repair.container.id), lease)
 
 
-def _adopt(desk: Desk, repair: Adopt, now: datetime) -> bool:
+def _adopt(desk: Desk, repair: Adopt) -> bool:
     """Give a lease to a container that runs without one; nothing if its slots are held or unknown by now."""
     container = repair.container
     with desk.ledger.transaction() as books:
+        now = desk.clock()
         slots = {slot.id for slot in books.gpus.slots()}
         held = {slot for lease in books.leases.open() for slot in lease.slots}
         if not set(container.slots) <= slots or held & set(container.slots):
@@ -98,12 +122,14 @@ def _adopt(desk: Desk, repair: Adopt, now: datetime) -> bool:
         return True
 
 
-def _quarantine(desk: Desk, repair: Quarantine, now: datetime) -> bool:
+def _quarantine(desk: Desk, repair: Quarantine) -> bool:
     with desk.ledger.transaction() as books:
-        for slot in repair.slots:
-            books.gpus.quarantine_slot(slot, repair.why, now)
+        now = desk.clock()
+        new = set(repair.slots) - set(books.gpus.quarantined_slots())
+        done = [slot for slot in sorted(new) if books.gpus.quarantine_slot(slot, repair.why, now)]
+        for slot in done:
             _note(books, now, "slot.quarantine", f"slot {slot}", {"container": repair.container.id, "why": repair.why})
-    return True
+    return bool(done)
 
 
 def _note(books: Books, now: datetime, action: str, subject: str, after: dict[str, str]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..policy.accounting import hours_to_ms
-from ..policy.leases import Allot, GpuRequest, Ticket, TicketState, Wait
+from ..policy.leases import Allot, GpuRequest, LeaseState, Ticket, TicketState, Wait
 from ..policy.leasing import decide, terms
 from ..policy.model import Deny, Person
 from ..policy.pool import Pool, SlotClass
@@ -72,6 +72,11 @@ def survey(desk: Desk, person: Person, requests: Mapping[str, GpuRequest]) -> di
     found = {}
     with desk.ledger.reading() as books:
         pool = load_pool(books, desk.rules, now, [person.name])
+        # Who asks anew takes the offer, or gives it back.
+        servers = {request.server for request in requests.values()}
+        for lease in pool.leases_of(person.name):
+            if lease.state is LeaseState.OFFERED and lease.server in servers:
+                pool.drop_lease(lease.id)
         quota = desk.quota(books, person, now)
         spent = spent_by(books, pool, person.name, desk.rules, now)
         terms_of = queue_terms(desk, books, pool, now)
@@ -79,7 +84,8 @@ def survey(desk: Desk, person: Person, requests: Mapping[str, GpuRequest]) -> di
         left = None if budget is None else max(0, budget - spent.used_ms - spent.committed_ms) / 3_600_000
         for key, request in requests.items():
             own = books.tickets.of_server(request.user, request.server)
-            place = own or Ticket("", request, TicketState.WAITING, now, quota.priority)
+            waits = own is not None and own.state is TicketState.WAITING
+            place = own if own and waits else Ticket("", request, TicketState.WAITING, now, quota.priority)
             answer = decide(pool, request, quota, spent, desk.rules, now, terms_of, place)
             classes = pool.classes(request, quota.models)
             waiting = [

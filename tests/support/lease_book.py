@@ -139,6 +139,7 @@ class MemoryBook(LeaseBook):
         ticket = self._tickets.get(key)
         if held is not None and held.state is not LeaseState.OFFERED:
             return Deny("unfinished", "The server's last lease is still open.")
+        had = held is not None or ticket is not None
         if held is not None:
             stands = held.offered_until is not None and held.offered_until > now and held.ends_at > now
             if ticket is not None and stands and ticket.request == request:
@@ -158,17 +159,18 @@ class MemoryBook(LeaseBook):
         answer = decide(
             self._pool, request, quota, self._spent(request.user), self._rules, now, self._terms_of(), place
         )
-        if isinstance(answer, Deny):
+        left = had and (ticket is None or isinstance(answer, Deny))
+        made: Lease | Ticket | Deny
+        if isinstance(answer, Wait):
+            self._tickets[key] = made = place
+            self._pool.put_ticket(place)
+        else:
             if ticket is not None:
                 self._leave(ticket)
-            return answer
-        if isinstance(answer, Wait):
-            self._tickets[key] = place
-            self._pool.put_ticket(place)
-            return place
-        if ticket is not None:
-            self._leave(ticket)
-        return self._grant(request, answer)
+            made = answer if isinstance(answer, Deny) else self._grant(request, answer)
+        if left:
+            self.offer()
+        return made
 
     def _grant(self, request: GpuRequest, answer: Allot, **more: Any) -> Lease:
         now = self._clock()
