@@ -1,5 +1,6 @@
 """The hub's API, as far as the janitor needs it: servers started and stopped, and asked to save."""
 
+import http.client
 import json
 import time
 import urllib.error
@@ -69,9 +70,14 @@ class Hub:
 
     def _runs(self, user: str, server: str) -> bool:
         status, said = self._call("GET", f"users/{quote(user, safe='')}?include_stopped_servers")
+        if status == 404:  # with its user
+            return False
         self._good(status, said, {200})
-        found = json.loads(said)["servers"].get(server)
-        return found is not None and bool(found["ready"] or found["pending"])
+        try:
+            found = json.loads(said)["servers"].get(server)
+            return found is not None and bool(found["ready"] or found["pending"])
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise HubUnavailable(f"the hub said something else than expected: {said[:300]}") from error
 
     def save(self, user: str, server: str) -> bool:
         """Let a server's open pages save their documents; False if it cannot be reached. Never raises."""
@@ -101,9 +107,11 @@ class Hub:
         # No proxy of the environment: this is about this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=timeout) as answer:
-                return answer.status, answer.read().decode("utf-8", "replace")
-        except urllib.error.HTTPError as error:
-            return error.code, f"{error.reason} {error.read().decode('utf-8', 'replace')}"
-        except OSError as error:
-            raise HubUnavailable(f"the hub does not answer at {url}: {error}") from error
+            try:
+                with opener.open(request, timeout=timeout) as answer:
+                    return answer.status, answer.read().decode("utf-8", "replace")
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, f"{error.reason} {error.read().decode('utf-8', 'replace')}"
+        except (OSError, http.client.HTTPException) as error:
+            raise HubUnavailable(f"the hub does not answer at {url}: {error!r}") from error

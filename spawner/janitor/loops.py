@@ -60,7 +60,7 @@ class Runner:
         try:
             if not self._take():
                 return False
-        except BerthError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the next turn tries afresh
             self._complain(str(error))
             return False
         over = threading.Event()
@@ -70,10 +70,11 @@ class Runner:
             result, ok = self._run()
         finally:
             over.set()
+            keeping.join()  # or it would take back what is given back
         try:
             with ledger.transaction() as books:
                 books.loops.beat(name, self._owner, clock(), result=result, ok=ok)
-        except BerthError as error:
+        except Exception as error:  # noqa: BLE001  likewise
             self._complain(str(error))
         return True
 
@@ -84,7 +85,7 @@ class Runner:
     def _keep(self, over: threading.Event) -> None:
         """Keep the loop while a turn takes long, as when a hundred servers end at once."""
         while not over.wait(_HELD.total_seconds() / 3):
-            with contextlib.suppress(BerthError):
+            with contextlib.suppress(Exception):
                 self._take()
 
     def give_back(self) -> None:

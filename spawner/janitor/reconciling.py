@@ -53,10 +53,10 @@ def plan(post: Post) -> list[Repair]:
 def carry_out(post: Post, planned: list[Repair]) -> list[Outcome]:
     """Carry out a plan; a lease is not closed while a container of it could not be removed."""
     outcomes: list[Outcome] = []
-    still_there: set[str] = set()
+    still_there: set[str] = set()  # containers, and the leases that their labels name; one that was adopted has another
     released = {repair.lease.id: repair.lease for repair in planned if isinstance(repair, Release)}
     for repair in planned:
-        if isinstance(repair, Release) and repair.lease.id in still_there:
+        if isinstance(repair, Release) and still_there & {repair.lease.id, repair.lease.container}:
             outcomes.append(Outcome(repair, done=False, problem="its container could not be removed"))
             continue
         try:
@@ -73,7 +73,7 @@ def carry_out(post: Post, planned: list[Repair]) -> list[Outcome]:
                 outcomes.append(Outcome(repair, done=repairs.apply(post.desk, repair)))
         except (BerthError, APIError) as error:
             if isinstance(repair, Remove):
-                still_there.add(repair.container.lease)
+                still_there |= {repair.container.id, repair.container.lease}
             outcomes.append(Outcome(repair, done=False, problem=str(error)))
     return outcomes
 

@@ -8,9 +8,9 @@ from functools import partial
 
 from ..engine import containers
 from ..engine.client import engine_errors
-from ..operations import inventory, leases, offers, quotas, repairs
+from ..operations import ends, inventory, leases, offers, quotas, repairs
 from ..policy.ends import Ending, endings, idle_since
-from ..policy.leases import GpuRequest, Lease, LeaseState
+from ..policy.leases import GpuRequest, Lease, LeaseState, TicketState
 from ..policy.model import AtEnd
 from .hub import HubUnavailable
 from .post import Post
@@ -22,6 +22,7 @@ _LOG = logging.getLogger("berth.janitor")
 _STOP_PATIENCE = 90.0
 _OFFER_AGE = timedelta(seconds=3)  # a start that waits takes its offer itself within a second
 _REPORT = timedelta(seconds=120)  # within which a server's word of a busy kernel counts as of now
+_GAP = timedelta(minutes=2)  # without a look at what GPUs do, after which nobody knows whether they did nothing
 
 
 def inventory_steps(post: Post) -> list[Step]:
@@ -49,7 +50,7 @@ def reconcile_steps(post: Post) -> list[Step]:
                 _LOG.error("Not repaired: %s: %s", describe(outcome.repair), outcome.problem)
             elif outcome.done and needed([outcome.repair]):
                 _LOG.warning("Repaired: %s", describe(outcome.repair))
-        return bool(repaired)
+        return any(outcome.done for outcome in outcomes if needed([outcome.repair]))
 
     return [Step("; ".join(map(describe, repaired)) or "note that all servers are as they should be", repair)]
 
@@ -84,7 +85,7 @@ def offer_steps(post: Post) -> list[Step]:
 
 def _start_offered(post: Post, lease: Lease) -> bool:
     ticket = offers.ticket_of(post.desk, lease)
-    if ticket is None or not ticket.starts_itself:
+    if ticket is None or ticket.state is not TicketState.OFFERED or not ticket.starts_itself:
         return False
     try:
         return post.require_hub().start(lease.user, lease.server, json.loads(ticket.request.options))
@@ -102,14 +103,25 @@ def expiry_steps(post: Post) -> list[Step]:
         steps.append(
             Step(f"take back what was granted for a time: {names}", lambda: bool(quotas.grants_ended(post.desk)))
         )
-    too_long = leases.too_long(post.desk)
+    too_long = ends.too_long(post.desk)
     if too_long:
         names = ", ".join(f"{lease.id} of {whose(lease)} to {end:%H:%M:%S} UTC" for lease, end in too_long)
-        steps.append(Step(f"shorten to their users' budgets: {names}", lambda: bool(leases.trim_all(post.desk))))
+        steps.append(Step(f"shorten to their users' budgets: {names}", lambda: bool(ends.trim_all(post.desk))))
     open_leases = repairs.open_leases(post.desk)
-    idle_of = {lease.id: post.idle_limit(lease) for lease in open_leases}
-    due = endings(open_leases, idle_of, post.desk.clock())
+    due = _due(post, open_leases)
     return steps + [_end_step(post, ending) for ending in due if _can_end(post, ending.lease)]
+
+
+def _due(post: Post, open_leases: list[Lease]) -> list[Ending]:
+    idle_of = {lease.id: post.idle_limit(lease) for lease in open_leases} if _watching(post) else {}
+    return endings(open_leases, idle_of, post.desk.clock())
+
+
+def _watching(post: Post) -> bool:
+    """Tell whether somebody has looked all the time for GPUs that do nothing."""
+    with post.desk.ledger.reading() as books:
+        last = next((loop.succeeded_at for loop in books.loops.all() if loop.name == "idle"), None)
+    return last is not None and post.desk.clock() - last < _GAP
 
 
 def _can_end(post: Post, lease: Lease) -> bool:
@@ -130,7 +142,11 @@ def _end_step(post: Post, ending: Ending) -> Step:
 
 def _end(post: Post, ending: Ending) -> bool:
     """Release a lease's GPUs and keep the work: saved, stopped, and started again without GPUs if so chosen."""
-    lease = ending.lease
+    # It may have been extended or used since it was looked at, or its user have chosen otherwise.
+    current = [lease for lease in repairs.open_leases(post.desk) if lease.id == ending.lease.id]
+    if ending.why not in [found.why for found in _due(post, current)]:
+        return False
+    [lease] = current
     _LOG.info("Lease %s of %s ends: %s", lease.id, whose(lease), ending.why)
     try:
         hub = post.require_hub()
@@ -155,19 +171,20 @@ def idle_steps(post: Post) -> list[Step]:
     working = {reading.mig or reading.gpu: reading.sm for reading in post.probe.activity()}
     threshold = post.settings.leases.idle_utilisation
     steps = []
+    known, watching = inventory.known_slots(post.desk), _watching(post)
     for lease in repairs.open_leases(post.desk):
         if lease.state is not LeaseState.ACTIVE:
             continue
-        read = [working.get(slot.device) for slot in inventory.slots_of(post.desk, lease.slots)]
+        read = [working.get(known[slot_id].device) if slot_id in known else None for slot_id in lease.slots]
         utilisation = None if None in read else max((one for one in read if one is not None), default=None)
-        since = idle_since(lease, utilisation, threshold, _REPORT, now)
+        seen = lease if watching else replace(lease, idle_since=None)
+        since = idle_since(seen, utilisation, threshold, _REPORT, now)
         if since != lease.idle_since:
             state = f"idle since {since:%H:%M:%S} UTC" if since else "at work"
-            changed = replace(lease, idle_since=since)
             steps.append(
                 Step(
                     f"note that {whose(lease)} is {state}",
-                    partial(leases.note_idle, post.desk, changed, lease),
+                    partial(ends.note_idle, post.desk, lease, since),
                 )
             )
     return steps

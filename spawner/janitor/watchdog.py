@@ -1,5 +1,6 @@
 """Shares of GPUs: what the kernel can bound is bounded, and what only agreement keeps is watched."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from .post import Post
 from .probing import look
 from .steps import Step
 
-_OVER: dict[str, Excess] = {}  # what the last look found; a new process warns anew before it ends anything
+_OVER: dict[str, Excess] = {}  # whose users have been warned; a new process warns anew before it ends anything
 _BOUND: set[str] = set()  # containers whose memory the kernel bounds already
 
 
@@ -37,17 +38,19 @@ def watchdog_steps(post: Post) -> list[Step]:
     }
     grace = timedelta(seconds=post.settings.leases.watchdog_seconds)
     seen = watch(attribute(processes, owners, held).uses, caps, _OVER, post.desk.clock(), grace)
+    unwarned = {action.excess.slot for action in seen.actions if isinstance(action, Warn)}
     _OVER.clear()
-    _OVER.update(seen.over)
+    _OVER.update({slot: excess for slot, excess in seen.over.items() if slot not in unwarned})
     by_container = {lease.container: lease for lease, _ in shared}
     return [*steps, *(_step(post, action, by_container[action.excess.container]) for action in seen.actions)]
 
 
 def _shared(post: Post) -> list[tuple[Lease, tuple[Slot, ...]]]:
     found = []
+    known = inventory.known_slots(post.desk)
     for lease in repairs.open_leases(post.desk):
         if lease.state is LeaseState.ACTIVE:
-            slots = inventory.slots_of(post.desk, lease.slots)
+            slots = tuple(known[slot_id] for slot_id in lease.slots if slot_id in known)
             if any(slot.kind is SlotKind.SHARED for slot in slots):
                 found.append((lease, slots))
     return found
@@ -61,8 +64,15 @@ def _step(post: Post, action: Warn | End, lease: Lease) -> Step:
             f"this server takes {taken}; its largest program is ended at {action.ends_at:%H:%M:%S} UTC unless it "
             "takes less"
         )
-        return Step(f"warn {lease.user}/{lease.server}: {taken}", lambda: _tell(post, lease, problem))
+        return Step(f"warn {lease.user}/{lease.server}: {taken}", lambda: _warn(post, lease, excess, problem))
     return Step(f"end process {action.pid} of {lease.user}/{lease.server}: {taken}", lambda: _end(post, action, lease))
+
+
+def _warn(post: Post, lease: Lease, excess: Excess, problem: str) -> bool:
+    told = _tell(post, lease, problem)
+    # Only now: while the ledger is away nobody is told, and nothing is ended.
+    _OVER[excess.slot] = excess
+    return told
 
 
 def _tell(post: Post, lease: Lease, problem: str) -> bool:
@@ -71,11 +81,17 @@ def _tell(post: Post, lease: Lease, problem: str) -> bool:
 
 
 def _end(post: Post, action: End, lease: Lease) -> bool:
-    # A pid may be another's by now: only a process that still is in that container is ended.
     container = action.excess.container
-    if container_of(action.pid, {container}) != container:
-        return False
-    os.kill(action.pid, signal.SIGKILL)
+    with contextlib.ExitStack() as opened:
+        try:
+            # A pid may be another's by now: this holds on to the one whose container is looked at.
+            process = os.pidfd_open(action.pid)
+            opened.callback(os.close, process)
+            if container_of(action.pid, {container}) != container:
+                return False
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
     return _tell(post, lease, "")
 
 
