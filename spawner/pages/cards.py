@@ -69,7 +69,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class GpuFields:
-    """The fields that a profile with GPUs brings, and the quota that bounds them.
+    """The fields that a profile with GPUs brings.
 
     Attributes
     ----------
@@ -81,15 +81,12 @@ class GpuFields:
         Words for the longest lease that is allowed.
     left_hours
         GPU-hours left, for the page's script; empty for no bound.
-    quota
-        Sentences on one's own quota.
     """
 
     counts: tuple[int, ...]
     hours: tuple[tuple[str, str], ...]
     longest: str
     left_hours: str
-    quota: tuple[str, ...]
 
 
 def make_cards(offers: Offers, chosen: str, surveys: Mapping[str, Survey], problem: str) -> list[Card]:
@@ -124,12 +121,15 @@ def make_fields(cards: Sequence[Card], surveys: Mapping[str, Survey]) -> GpuFiel
         tuple((f"{hours:g}", hours_words(hours)) for hours in _HOURS if hours <= affordable),
         hours_words(affordable),
         "" if survey.left_hours is None else f"{survey.left_hours:.4f}",
-        quota_words(survey),
     )
 
 
-def quota_words(survey: Survey) -> tuple[str, ...]:
-    """Say what one's quota is and what is left of it."""
+def quota_words(surveys: Mapping[str, Survey]) -> tuple[str, ...]:
+    """Say what one's quota is and what is left of it; nothing where there is no survey."""
+    # They all say the same of it.
+    survey = next(iter(surveys.values()), None)
+    if survey is None:
+        return ()
     held = f"you hold {survey.held} of {gpus_words(survey.at_once)}" if survey.held else gpus_words(survey.at_once)
     said = [f"{held} at once", f"leases up to {hours_words(survey.longest_hours)}"]
     if survey.budget_hours is not None and survey.left_hours is not None:

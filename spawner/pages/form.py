@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader
 from ..operations.offers import Place
 from ..operations.survey import Survey
 from ..policy.model import AtEnd
-from .cards import Offers, make_cards, make_fields
+from .cards import Offers, make_cards, make_fields, quota_words
 from .files import TEMPLATES
 
 _ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -49,5 +49,5 @@ def spawn_form(
     known = surveys or {}
     cards = make_cards(offers, chosen, known, problem)
     return _ENVIRONMENT.get_template("berth-form.html").render(
-        cards=cards, fields=make_fields(cards, known), place=place, at_end=_ends(at_end)
+        cards=cards, fields=make_fields(cards, known), quota=quota_words(known), place=place, at_end=_ends(at_end)
     )

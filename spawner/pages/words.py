@@ -41,7 +41,7 @@ def wait_words(seconds: int) -> str:
     minutes = math.ceil(seconds / 60)
     if minutes <= 1:
         return "about a minute"
-    step = 1 if minutes <= 10 else 5 if minutes <= 120 else 30
+    step = 1 if minutes <= 10 else 5 if minutes <= 120 else 15 if minutes <= 480 else 60
     return f"about {describe(timedelta(minutes=math.ceil(minutes / step) * step))}"
 
 

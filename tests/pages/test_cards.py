@@ -80,6 +80,7 @@ def test_what_one_may_not_have_is_greyed_with_the_reason(code: str) -> None:
     assert "Not for &lt;you&gt;." in form
     assert _attributes(form, "profile-gpu").keys() >= {"disabled"}
     assert "checked" in _attributes(form, "profile-cpu")
+    assert "Your GPU quota:" in form
     assert "berth-gpu-fields" not in form, "nothing is left to choose for GPUs"
 
 
@@ -154,9 +155,10 @@ def test_every_field_has_its_label() -> None:
 
 
 def test_the_quota_is_told() -> None:
-    assert quota_words(SURVEY) == ("4 GPUs at once", "leases up to 24 h")
+    assert quota_words({}) == ()
+    assert quota_words({"gpu": SURVEY}) == ("4 GPUs at once", "leases up to 24 h")
     held = replace(SURVEY, held=1, at_once=2, budget_hours=40, left_hours=12.345)
-    assert quota_words(held) == (
+    assert quota_words({"gpu": held, "big": held}) == (
         "you hold 1 of 2 GPUs at once",
         "leases up to 24 h",
         "12.3 of 40 GPU-hours left for these 7 days",
@@ -170,7 +172,8 @@ def test_the_quota_is_told() -> None:
         (61, "about 2 min"),
         (601, "about 15 min"),
         (7200, "about 2 h"),
-        (7201, "about 2 h 30 min"),
+        (7201, "about 2 h 15 min"),
+        (29000, "about 9 h"),
     ],
 )
 def test_a_likely_wait_is_no_more_exact_than_it_can_be(seconds: int, words: str) -> None:

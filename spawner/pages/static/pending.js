@@ -13,11 +13,13 @@
   theirs.replaceWith(ours);
 
   const streams = [];
+  let stopping = false;
   const Stream = window.EventSource;
   window.EventSource = class extends Stream {
     constructor(...given) {
       super(...given);
-      streams.push(this);
+      if (stopping) this.close();
+      else streams.push(this);
     }
   };
 
@@ -27,6 +29,7 @@
     said.style.display = "";
     write(said, "Stopping.");
     // The hub reports a start that was cut off as ready, and the page would go where no server is.
+    stopping = true;
     for (const stream of streams) stream.close();
     try {
       await ask("DELETE", server(user, name));
