@@ -6,6 +6,7 @@ the janitor then finishes it from the container's labels.
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import Callable
@@ -159,14 +160,13 @@ class GpuLeaseMixin(HasTraits):
 
     async def _acquire(self, grant: Grant, request: SpawnRequest) -> leases.Answer:
         wanted = self.gpu_request(grant, request)
-        answer = await self._ask(wanted, request)
-        if not isinstance(answer, leases.Queued):
-            return answer
         try:
-            return await self._wait(answer, wanted, request)
+            answer = await self._ask(wanted, request)
+            return await self._wait(answer, wanted, request) if isinstance(answer, leases.Queued) else answer
         except asyncio.CancelledError:
             # Given up while its user looked on; a start that hands over to the queue page keeps its place.
-            await asyncio.shield(self.operate(offers.cancel, wanted.user, wanted.server))
+            with contextlib.suppress(BerthError):
+                await asyncio.shield(self.operate(offers.cancel, wanted.user, wanted.server))
             raise
 
     async def _wait(self, answer: leases.Queued, wanted: GpuRequest, request: SpawnRequest) -> leases.Answer:
@@ -188,11 +188,22 @@ class GpuLeaseMixin(HasTraits):
     async def _ask(self, wanted: GpuRequest, request: SpawnRequest) -> leases.Answer:
         """Ask for the lease; a former one of this server is ended first, its container confirmed gone."""
         for _ in range(_UNFINISHED_TRIES):
-            answer = await self.operate(leases.acquire, wanted, request.if_busy)
+            answer = await self._ask_once(wanted, request)
             if not isinstance(answer, leases.Unfinished):
                 return answer
             await self._finish(answer.lease)
         return Deny("engine_busy", "The server that you had before is still being removed. Try again in a minute.")
+
+    async def _ask_once(self, wanted: GpuRequest, request: SpawnRequest) -> leases.Answer:
+        asking = asyncio.ensure_future(self.operate(leases.acquire, wanted, request.if_busy))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            # The ledger decides all the same; what it grants is this start's, to be given back.
+            await asyncio.wait([asking])
+            if asking.exception() is None and isinstance(answer := asking.result(), leases.Granted):
+                self.lease, self.lease_id = answer.lease, answer.lease.id
+            raise
 
     async def _forget_old_lease(self) -> None:
         """End what a former start of this server left: a lease, or a place in the queue."""

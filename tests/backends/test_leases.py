@@ -16,7 +16,7 @@ from spawner.backends import desks
 from spawner.engine import containers
 from spawner.engine.observe import observe
 from spawner.ledger import Ledger
-from spawner.operations import inventory, leases, repairs, usage
+from spawner.operations import inventory, leases, offers, repairs, usage
 from spawner.operations.desk import Desk
 from spawner.policy.gpus import LOCAL_NODE
 from spawner.policy.leases import Lease, LeaseState
@@ -167,6 +167,24 @@ async def test_a_start_that_is_cancelled_gives_its_gpu_back(client: docker.APICl
     await soon(lambda: not open_leases(spawner))
     with pytest.raises(NotFound):
         client.inspect_container(spawner.container_name)
+
+
+@pytest.mark.parametrize("held", [0, 2])
+async def test_a_start_that_is_cancelled_while_the_ledger_decides(make: MakeGpuSpawner, held: int) -> None:
+    """The ledger grants the lease, or draws the ticket, after nobody wants it any more."""
+    for name in ("ann", "bob")[:held]:
+        await make(name).start()
+    spawner = make("eve")
+    with spawner.desk.ledger.transaction():
+        starting = asyncio.ensure_future(spawner.start())
+        await asyncio.sleep(0.5)
+        starting.cancel()
+        await asyncio.sleep(0.1)
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await asyncio.sleep(1)  # a decision that nobody waits for would come now
+    assert len(open_leases(spawner)) == held
+    assert offers.whole_queue(spawner.desk) == []
 
 
 async def test_a_dead_container_that_never_reaches_stop(client: docker.APIClient, make: MakeGpuSpawner) -> None:
