@@ -67,8 +67,9 @@ class People:
             self._over.wait(dice.uniform(0.2, 2.5))
 
     def _do_something(self, user: str, dice: random.Random) -> None:
-        action = dice.choices(["start", "stop", "extend", "wait"], [5, 2, 1, 2])[0]
-        seconds = dice.uniform(6, 30)
+        action = dice.choices(["start", "stop", "extend", "wait"], [6, 1, 1, 3])[0]
+        # Few lengths: an offer is for what was asked for, and one who asks for something else declines it.
+        seconds = dice.choice([6.0, 6.0, 6.0, 20.0])
         if_busy = dice.choices(["queue", "cpu", "refuse"], [8, 1, 1])[0]
         at_cpu = dice.random() < 0.1
         if action == "start":

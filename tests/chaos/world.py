@@ -166,8 +166,12 @@ class World:
             people.stop_all()
             return not (self.books.waiting() or self.books.open_leases() or self._known_to_the_hub())
 
-        wait_for(empty, DRAIN_SECONDS, lambda: f"waiting: {self.books.waiting()}, {self.books.open_leases()}")
+        wait_for(empty, DRAIN_SECONDS, self._left)
         self.settle()
+
+    def _left(self) -> str:
+        servers = self._known_to_the_hub()
+        return f"waiting: {self.books.waiting()}, leases: {self.books.open_leases()}, servers: {servers}"
 
     def close(self) -> None:
         self._hubs.close()
