@@ -50,6 +50,7 @@ def _hub() -> Hub:
 
 
 HUB = _hub()
+RUNNING = LeaseState.ACTIVE, LeaseState.PENDING
 USERS = st.sampled_from(["ann", "bob", "eve"])
 SERVERS = st.sampled_from(["", "two"])
 NUMBERS = st.integers(0, 9)
@@ -106,24 +107,39 @@ class LeaseMachine(RuleBasedStateMachine):
             assert answer.state is LeaseState.PENDING
             assert answer.ends_at > self.clock.now
         elif isinstance(answer, Ticket):
-            assert answer in self.book.queue()
+            held = self._held_by(user, server)  # who left a place for this one may have made room at once
+            assert answer in self.book.queue() or (held is not None and held.state is LeaseState.OFFERED)
+
+    @rule(users=st.permutations(["ann", "bob", "eve"]), counts=st.lists(st.integers(1, 2), min_size=3, max_size=6))
+    def a_class_begins(self, users: list[str], counts: list[int]) -> None:
+        """Many ask at once, and start what they get."""
+        for number, count in enumerate(counts):
+            user, server = users[number % 3], ["", "two"][number // 3]
+            self.request(user, server, count, 1, (), "")
+            held = self._held_by(user, server)
+            if held is not None and held.state is LeaseState.PENDING:
+                its = self._container_of(held) or self._make_container(held)
+                self.book.activate(held.id, its.id, its.started_at or self.clock.now)
 
     @rule(number=NUMBERS)
+    @precondition(lambda self: self._some(LeaseState.OFFERED))
     def take_offer(self, number: int) -> None:
         held = self._pick(number, LeaseState.OFFERED)
         if held is not None:
             taken = self.book.acquire(self.asked[held.user, held.server])
-            stands = held.offered_until is not None and held.offered_until > self.clock.now
+            stands = held.offered_until is not None and min(held.offered_until, held.ends_at) > self.clock.now
             assert not stands or (isinstance(taken, Lease) and taken.id == held.id)
 
     @rule(user=USERS, server=SERVERS)
+    @precondition(lambda self: self.book.queue() or self._some(LeaseState.OFFERED))
     def cancel(self, user: str, server: str) -> None:
         self.book.cancel(user, server)
         assert not any((one.user, one.request.server) == (user, server) for one in self.book.queue())
 
     @rule(number=NUMBERS, hours=st.sampled_from([0.5, 2, None]))
+    @precondition(lambda self: self._some(*RUNNING))
     def extend(self, number: int, hours: float | None) -> None:
-        held = self._pick(number, LeaseState.ACTIVE, LeaseState.PENDING)
+        held = self._pick(number, *RUNNING)
         if held is None:
             return
         answer = self.book.extend(held.id, hours)
@@ -134,6 +150,7 @@ class LeaseMachine(RuleBasedStateMachine):
     # --- servers ----------------------------------------------------------------------------------------------
 
     @rule(number=NUMBERS)
+    @precondition(lambda self: self._some(LeaseState.PENDING))
     def start(self, number: int) -> None:
         held = self._pick(number, LeaseState.PENDING)
         if held is not None:
@@ -142,30 +159,35 @@ class LeaseMachine(RuleBasedStateMachine):
             assert self.book.activate(held.id, its.id, its.started_at)
 
     @rule(number=NUMBERS)
+    @precondition(lambda self: self._some(LeaseState.PENDING))
     def start_fails(self, number: int) -> None:
         held = self._pick(number, LeaseState.PENDING)
         if held is not None:
             self._stop(held, "start_failed")
 
     @rule(number=NUMBERS)
+    @precondition(lambda self: self._some(LeaseState.PENDING))
     def start_is_cut_off(self, number: int) -> None:
         held = self._pick(number, LeaseState.PENDING)
         if held is not None and self._container_of(held) is None:
             self._make_container(held)
 
     @rule(number=NUMBERS)
+    @precondition(lambda self: self._some(*RUNNING, LeaseState.RELEASING))
     def stop(self, number: int) -> None:
-        held = self._pick(number, LeaseState.ACTIVE, LeaseState.PENDING, LeaseState.RELEASING)
+        held = self._pick(number, *RUNNING, LeaseState.RELEASING)
         if held is not None:
             self._stop(held, "stopped")
 
     @rule(number=NUMBERS)
+    @precondition(lambda self: self._some(*RUNNING))
     def stop_is_cut_off(self, number: int) -> None:
-        held = self._pick(number, LeaseState.ACTIVE, LeaseState.PENDING)
+        held = self._pick(number, *RUNNING)
         if held is not None:
             self.book.release(held.id, "stopped")
 
     @rule(number=NUMBERS, vanishes=st.booleans())
+    @precondition(lambda self: any(one.running for one in self.containers.values()))
     def crash(self, number: int, *, vanishes: bool) -> None:
         running = sorted(one.id for one in self.containers.values() if one.running)
         if not running:
@@ -181,12 +203,14 @@ class LeaseMachine(RuleBasedStateMachine):
     # --- the janitor ------------------------------------------------------------------------------------------
 
     @rule()
+    @precondition(lambda self: self._some(*RUNNING))
     def expire(self) -> None:
         for held in self.book.open_leases():
-            if held.state in {LeaseState.ACTIVE, LeaseState.PENDING} and held.ends_at <= self.clock.now:
+            if held.state in RUNNING and held.ends_at <= self.clock.now:
                 self._stop(held, "expired")
 
     @rule()
+    @precondition(lambda self: self.book.queue())
     def offer(self) -> None:
         self.book.offer()
         # Nobody is left who could be served: worked out anew from what the book says.
@@ -216,6 +240,7 @@ class LeaseMachine(RuleBasedStateMachine):
         minutes=st.integers(10, 300),
         course=st.sampled_from(["class", "lab"]),
     )
+    @precondition(lambda self: len(self.book.reservations()) < 2)
     def reserve(self, seats: int, count: int, models: tuple[str, ...], starts: int, minutes: int, course: str) -> None:
         wish = GpuRequest("", "", "", count, models=frozenset(models), course=course)
         begins = self.clock.now + timedelta(minutes=starts)
@@ -223,7 +248,7 @@ class LeaseMachine(RuleBasedStateMachine):
         if isinstance(answer, Reservation):
             self.reserved_at[answer.id] = self.clock.now
 
-    @rule(gpu=st.sampled_from(HUB.gpus), state=st.sampled_from([GpuState.IN_SERVICE, *GpuState]))
+    @rule(gpu=st.sampled_from(HUB.gpus), state=st.sampled_from([GpuState.IN_SERVICE] * 3 + [*GpuState]))
     def drain_or_resume(self, gpu: Gpu, state: GpuState) -> None:
         self.book.set_gpu_state(gpu.uuid, state)
 
@@ -312,6 +337,12 @@ class LeaseMachine(RuleBasedStateMachine):
     def _pick(self, number: int, *states: LeaseState) -> Lease | None:
         found = sorted((one for one in self.book.open_leases() if one.state in states), key=lambda one: one.id)
         return found[number % len(found)] if found else None
+
+    def _held_by(self, user: str, server: str) -> Lease | None:
+        return next((one for one in self.book.open_leases() if (one.user, one.server) == (user, server)), None)
+
+    def _some(self, *states: LeaseState) -> bool:
+        return any(one.state in states for one in self.book.open_leases())
 
     def _container_of(self, lease: Lease) -> ObservedContainer | None:
         return next((one for one in self.containers.values() if one.lease == lease.id), None)
