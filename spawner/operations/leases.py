@@ -268,7 +268,8 @@ def book_and_close(books: Books, lease: Lease, ended_at: datetime | None, why: s
 
 
 def _usage(books: Books, lease: Lease, start: datetime, end: datetime) -> list[UsageRow]:
-    models = {slot.id: slot.model for slot in books.gpus.slots()}
+    # Those of slots that are no more, too: a MIG instance may be gone before its lease is.
+    models = books.gpus.models(lease.slots)
     booked = length_ms(start, end)
     return [
         UsageRow(lease.id, lease.user, lease.groups, lease.course, slot, models.get(slot, ""), start, end, booked)
