@@ -3,7 +3,7 @@
 import importlib.util
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,20 @@ from ..sim.workload import draw
 from .output import Output, json_option
 
 _DEFAULTS = Scenario()
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """How long a run took, in seconds: by the clock, and of a core."""
+
+    wall: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return f"{self.wall:.1f} s ({self.cpu:.1f} s CPU)"
+
+    def as_json(self) -> dict[str, float]:
+        return {"run_seconds": round(self.wall, 3), "cpu_seconds": round(self.cpu, 3)}
 
 
 def _drawable(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -80,17 +94,18 @@ def simulate(
     scenario = Scenario(users, gpus, days, seed, load)
     output.step(f"{users:,} users, {gpus:,} GPUs, {days} days, seed {seed}")
     workload = draw(scenario)
-    results: list[tuple[Result, float]] = []
+    results: list[tuple[Result, Took]] = []
     for name in chosen or DISCIPLINES:
         discipline = DISCIPLINES[name]
-        began = time.perf_counter()
+        began = time.perf_counter(), time.process_time()
         result = run(workload, discipline)
-        results.append((result, time.perf_counter() - began))
-        output.detail(f"{discipline.title}: {results[-1][1]:.1f} s. {discipline.description}")
+        took = Took(time.perf_counter() - began[0], time.process_time() - began[1])
+        results.append((result, took))
+        output.detail(f"{discipline.title}: {took}. {discipline.description}")
     output.data(
         {
             "scenario": {**asdict(scenario), **_size(workload)},
-            "results": [{**result.as_json(), "run_seconds": round(seconds, 3)} for result, seconds in results],
+            "results": [{**result.as_json(), **took.as_json()} for result, took in results],
         }
     )
     output.listing(["", *(result.title for result, _ in results)], _figures(results))
@@ -116,7 +131,7 @@ def _errors(result: Result) -> list[tuple[str, int]]:
     return [(name, count) for name, count in asdict(result.checks).items() if count]
 
 
-def _figures(results: Sequence[tuple[Result, float]]) -> list[list[str]]:
+def _figures(results: Sequence[tuple[Result, Took]]) -> list[list[str]]:
     def row(name: str, value: Any) -> list[str]:
         return [name, *(value(result) for result, _ in results)]
 
@@ -133,7 +148,7 @@ def _figures(results: Sequence[tuple[Result, float]]) -> list[list[str]]:
         row("leased twice", lambda result: str(result.checks.double_leases)),
         row("budget errors", lambda result: str(result.checks.budget_errors)),
         row("other errors", lambda result: str(sum(count for _, count in _errors(result)) - _named(result))),
-        ["run time", *(f"{seconds:.1f} s" for _, seconds in results)],
+        ["run time", *(str(took) for _, took in results)],
     ]
 
 
@@ -150,10 +165,11 @@ def _part(count: int, whole: int) -> str:
 
 
 def _starvation(result: Result) -> str:
-    return f"{_time(result.starvation.longest)} of {_time(result.starvation.bound)}"
+    bound = result.starvation.bound
+    return _time(result.starvation.longest) + ("" if bound is None else f" of {_time(bound)}")
 
 
-def _waits(results: Sequence[tuple[Result, float]]) -> list[list[str]]:
+def _waits(results: Sequence[tuple[Result, Took]]) -> list[list[str]]:
     return [
         [row, *(" / ".join(_time(wait) for wait in _three(result, row)) for result, _ in results)]
         for row in results[0][0].waits

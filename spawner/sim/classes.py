@@ -12,6 +12,7 @@ from .scenario import Demand, Scenario, Session
 _GIB = 1 << 30
 _PEOPLE_PER_COURSE = 250
 _LENGTH = timedelta(hours=2)
+_LATE = 0.1
 _PRESENT = 0.85  # of those enrolled
 _KINDS: tuple[tuple[frozenset[SlotKind], int], ...] = ((frozenset(), 4), (frozenset(), 4), (WHOLE, 16))
 
@@ -30,7 +31,7 @@ def draw(scenario: Scenario, students: list[str], chance: random.Random) -> tupl
                 session = Session(
                     id=f"c{number:02d}-{week}-{meeting}",
                     course=f"c{number:02d}",
-                    booked_at=max(scenario.starts_at, starts_at - timedelta(hours=chance.randrange(24, 144))),
+                    booked_at=max(scenario.starts_at, starts_at - _ahead(chance)),
                     starts_at=starts_at,
                     ends_at=starts_at + _LENGTH,
                     seats=len(enrolled),
@@ -41,6 +42,13 @@ def draw(scenario: Scenario, students: list[str], chance: random.Random) -> tupl
                     sessions.append(session)
                     demands.extend(_student(session, name, chance) for name in enrolled if chance.random() < _PRESENT)
     return sessions, demands
+
+
+def _ahead(chance: random.Random) -> timedelta:
+    """Tell how long before a session its teacher reserves: days, or at the last moment."""
+    if chance.random() < _LATE:
+        return timedelta(minutes=chance.randrange(15, 120))
+    return timedelta(hours=chance.randrange(24, 144))
 
 
 def _student(session: Session, name: str, chance: random.Random) -> Demand:

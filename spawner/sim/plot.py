@@ -43,7 +43,12 @@ def _waits(axes: "Axes", results: Sequence[Result]) -> None:
         axes.bar(places, hours, width * 0.92, color=colour, label=result.title, zorder=2)
         for place, wait, height in zip(places, waits, hours, strict=True):
             axes.annotate(
-                _short(wait.p95), (place, height), (0, 3), textcoords="offset points", ha="center", fontsize=8
+                _short(wait.p95),
+                (place, height),
+                (0, 6 if wait.p95 < 60 else 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
             )
         axes.scatter(
             places,
@@ -76,7 +81,7 @@ def _utilisation(axes: "Axes", scenario: Scenario, results: Sequence[Result]) ->
             percent,
             color=colour,
             linewidth=1.6,
-            label=f"{result.title}, {100 * result.utilisation.busy:.1f} % over all",
+            label=f"{result.title}, {100 * result.utilisation.busy:.1f} % on the whole",
         )
     for day in range(scenario.days):
         if (scenario.starts_at + timedelta(days=day)).weekday() >= 5:
@@ -89,7 +94,7 @@ def _utilisation(axes: "Axes", scenario: Scenario, results: Sequence[Result]) ->
     axes.set_xticks([24 * day for day in days][::step], names[::step], ha="left")
     axes.set_xlabel("day, from midnight UTC (weekend shaded)")
     axes.set_ylabel("GPUs at work (% of all)")
-    axes.set_title("Utilisation, hour by hour", loc="left", fontsize=11)
+    axes.set_title("Utilisation by hour, and on the whole (of the GPU time in service)", loc="left", fontsize=11)
     axes.legend(frameon=False, ncols=len(results), loc="lower center", fontsize=9)
     _tidy(axes)
 

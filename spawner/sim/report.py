@@ -93,13 +93,14 @@ class Starvation:
     longest
         Seconds.
     bound
-        Seconds that this one may have to wait at most, by `spawner.policy.queue.order`.
+        Seconds that this one may have to wait at most, by `spawner.policy.queue.order`; None where everybody before
+        goes first from the start, which bounds nothing worth telling.
     beyond
         How many waited longer than their bound. It holds without reservations and drains, so some may.
     """
 
     longest: int
-    bound: int
+    bound: int | None
     beyond: int
 
 
@@ -319,7 +320,7 @@ def _seats(log: Log) -> Seats:
 def _starvation(workload: Workload, log: Log, rules: LeaseRules) -> Starvation:
     waited = [each for each in log.asked if each.outcome in _WAITED and not each.blocked]
     if not waited:
-        return Starvation(0, 0, 0)
+        return Starvation(0, None, 0)
     longest_lease = timedelta(hours=max(quota.lease_hours for quota in workload.quotas.values()))
     turn = longest_lease + rules.turnover + rules.offer
     line = _Line(waited)
@@ -328,6 +329,8 @@ def _starvation(workload: Workload, log: Log, rules: LeaseRules) -> Starvation:
         return rules.patience + (line.before(each, each.at + rules.patience) + 1) * turn
 
     longest = max(waited, key=lambda each: each.until - each.at)
+    if not rules.patience:
+        return Starvation(_seconds(longest.until - longest.at), None, 0)
     # Nobody's bound is below this, so that only who waited so long has to be looked at.
     least = rules.patience + turn
     return Starvation(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import log
+from typing import Any
 
 from ..policy.accounting import Interval, length_ms, spent
 from ..policy.leases import Lease, Spent
@@ -47,8 +48,12 @@ class DecayedUse(Mapping[str, float]):
         return float(2 ** ((when - self._since) / _MS / self._life))
 
     def __getitem__(self, user: str) -> float:
-        # Looked at for each ticket of each look: the order of the queue.
         return (self._running[user] + self._scaled[user] * self._shrink) * self._unit
+
+    def get(self, user: str, default: Any = None, /) -> Any:
+        """As a mapping's, only faster: the queue's order asks for every ticket at every look."""
+        scaled = self._scaled.get(user)
+        return default if scaled is None else (self._running[user] + scaled * self._shrink) * self._unit
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._scaled)
@@ -96,17 +101,17 @@ class Budgets:
         edge = now - self._window
         while booked.kept and booked.kept[0][1] <= edge:
             self._forget(booked)
-        outside = 0
+        outside = across = 0
         for start, end, slots in booked.kept:
             if start >= edge:
                 break
             outside += length_ms(start, min(end, edge)) * slots
-        return Spent(
-            running.used_ms + booked.total - outside,
-            running.committed_ms,
-            running.gpus_held,
-            (*(interval for interval in booked.kept if interval[1] > edge), *running.past),
-        )
+            across += 1
+        past = [interval for interval in booked.kept[:across] if interval[1] > edge]
+        past += booked.kept[across:]
+        past += running.past
+        used = running.used_ms + booked.total - outside
+        return Spent(used, running.committed_ms, running.gpus_held, tuple(past))
 
     def _forget(self, booked: _Window) -> None:
         start, end, slots = booked.kept.pop(0)
