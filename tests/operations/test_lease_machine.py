@@ -1,0 +1,75 @@
+"""The machine of `tests.policy.test_lease_machine`, on a ledger in each database."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from spawner.ledger import Ledger
+from spawner.ledger.tables import metadata
+
+from ..support.lease_book import LeaseBook
+from ..support.lease_machine import HUB, LeaseMachine
+from ..support.ledger_book import LedgerBook
+from ..support.ledgers import KINDS, empty_place
+
+
+@pytest.fixture(params=KINDS)
+def open_empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Ledger]]:
+    """Give what empties the ledger and opens it anew: there is one hub after the other."""
+    opened: list[Ledger] = []
+    with empty_place(request.param, tmp_path, request) as place:
+        made = Ledger(place.url)
+        made.upgrade()
+        made.close()
+        if place.kind == "sqlite":
+            path = Path(place.url.removeprefix("sqlite:///"))
+            template = shutil.copy(path, path.with_suffix(".template"))
+
+        def open_empty() -> Ledger:
+            while opened:
+                opened.pop().close()
+            if place.kind == "sqlite":
+                for old in path.parent.glob(f"{path.name}*"):
+                    old.unlink()  # with what the write-ahead log has left
+                shutil.copy(template, path)
+            else:
+                _empty(place.url)
+            opened.append(Ledger(place.url))
+            return opened[-1]
+
+        yield open_empty
+        while opened:
+            opened.pop().close()
+
+
+def _empty(url: str) -> None:
+    names = ", ".join(f'"{table.name}"' for table in metadata.sorted_tables if table.name != "pool")
+    with psycopg.connect(url) as connection:
+        connection.execute("SET session_replication_role = replica")  # past the rule that some rows are final
+        connection.execute(f"TRUNCATE {names}")
+
+
+class OnLedger(LeaseMachine):
+    open_empty: ClassVar[Callable[[], Ledger]]
+
+    def make_book(self) -> LeaseBook:
+        return LedgerBook(type(self).open_empty(), HUB, self.clock)
+
+
+def test_whatever_happens_to_leases_in_a_ledger(open_empty: Callable[[], Ledger]) -> None:
+    machine = type("Machine", (OnLedger,), {"open_empty": staticmethod(open_empty)})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=15,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )
