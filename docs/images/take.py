@@ -72,6 +72,8 @@ def _sign_in(page: Page, berth: Berth) -> None:
     page.get_by_label("Password:").fill(berth.credentials.user_password)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Start your server")).to_be_visible()
+    # The janitor brings in the GPUs some seconds after the hub's start.
+    eventually(lambda: page.reload() and page.get_by_text("free now").count())
 
 
 def take_the_walk(browser: Browser) -> None:
@@ -82,12 +84,14 @@ def take_the_walk(browser: Browser) -> None:
         berth.hub(),
         visitor(browser) as page,
     ):
-        page.set_viewport_size({"width": 1200, "height": 560})
+        page.set_viewport_size({"width": 1200, "height": 640})
         _sign_in(page, berth)
         _take(page, "choose.png")
         page.get_by_role("button", name="Start", exact=True).click()
         page.wait_for_url(re.compile(r"/user/ann/lab"), timeout=120_000)
         page.locator(".jp-LauncherCard[data-category='Notebook']").first.click(timeout=60_000)
+        # Until the kernel answers, the page may still put the file's contents in the place of what was typed.
+        expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=60_000)
         page.locator(".jp-Notebook:visible .jp-Cell.jp-mod-active .cm-content").click(timeout=60_000)
         page.keyboard.insert_text(TRAINING)
         page.keyboard.press("Control+Enter")

@@ -233,11 +233,11 @@ def test_one_may_give_up_waiting_for_a_cpu(gpus: Berth, browser: Browser, waits:
 
 
 def test_ones_gpus_on_the_home_page(gpus: Berth, browser: Browser) -> None:
-    _hold(gpus, "ann", hours=0.5)
+    _hold(gpus, "eva", hours=0.5)  # nobody who has used any of the budget before
     with visitor(browser, **DARK) as page:
         page.on("dialog", lambda dialog: dialog.accept())
-        _sign_in(page, gpus, "ann")
-        page.wait_for_url(re.compile(r"/user/ann/"))
+        _sign_in(page, gpus, "eva")
+        page.wait_for_url(re.compile(r"/user/eva/"))
         page.goto(f"{gpus.url}/hub/home")
         mine = page.get_by_role("region", name="Your GPUs")
         expect(mine).to_contain_text(re.compile(r"Simulated GPU\s*simulated on your default server, (29|30) min left"))
@@ -249,8 +249,8 @@ def test_ones_gpus_on_the_home_page(gpus: Berth, browser: Browser) -> None:
         page.get_by_role("button", name="Release the GPU of your default server").click()
         expect(mine).to_contain_text("0 of 2 GPUs in use", timeout=60_000)
         expect(mine.get_by_role("button")).to_have_count(0)
-    eventually(lambda: gpus.ready("ann"))
-    assert _options(gpus, "ann") == {"profile": "gpu", "gpus": 0}
+    eventually(lambda: gpus.ready("eva"))
+    assert _options(gpus, "eva") == {"profile": "gpu", "gpus": 0}
 
 
 @pytest.mark.parametrize("options", [{}, DARK, {**PHONE, **DARK}], ids=["light", "dark", "phone"])
