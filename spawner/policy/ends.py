@@ -50,8 +50,8 @@ def notices(
             Notice(
                 f"{lease.id}-gpu",
                 "error",
-                f"The server has lost its GPU ({lease.problem}). Save your work and restart the server; your files "
-                "and the lease are kept.",
+                f"Something is wrong with the server's GPU: {lease.problem}. Save your work and restart the server; "
+                "your files are kept.",
                 now,
                 ("restart",),
             )

@@ -202,6 +202,7 @@ def _behind(
 ) -> Placement | None:
     """Give what a request can have without passing those ahead."""
     rivals = Rivals(pool, ahead, conditions.classes)
+    seated = bool(pool.reservations_of(request.course, now))
     last = Ticket("", request, TicketState.WAITING, now)
     found = None
     for serving, closed in walk(
@@ -214,7 +215,7 @@ def _behind(
     ):
         found = serving.placement if serving.ticket is last else None
         rivals.closed = closed
-        if closed.issuperset(conditions.classes):
+        if closed.issuperset(conditions.classes) and not seated:
             break
     return found
 

@@ -108,6 +108,31 @@ def place(
     return search.cut
 
 
+def place_in_seat(
+    pool: Pool,
+    request: GpuRequest,
+    classes: Sequence[SlotClass],
+    length: timedelta,
+    rules: LeaseRules,
+    now: datetime,
+    promises: Promises,
+) -> Placement | None:
+    """Choose free slots among those that a course has reserved for now, until its reservation ends at the latest.
+
+    Nobody is passed by that: what is promised to others begins behind the reservation.
+    """
+    for reservation in pool.reservations_of(request.course, now):
+        within = min(length, reservation.ends_at - rules.turnover - now)
+        if within < min(rules.shortest, length):
+            continue
+        search = _Search(pool, request, within, rules, now, promises)
+        for slot_class in classes:
+            chosen = search.among(slot_class, set(reservation.slots))
+            if chosen:
+                return Placement(chosen, now, now + within)
+    return None
+
+
 @dataclass
 class _Search:
     """One look for free slots; `cut` is the longest placement so far that a reservation cuts short."""

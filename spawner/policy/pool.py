@@ -292,12 +292,17 @@ class Pool:
 
     def seats(self, course: str, now: datetime) -> set[str]:
         """Give the slots that a course has reserved for now."""
-        return {
-            slot_id
+        return {slot_id for reservation in self.reservations_of(course, now) for slot_id in reservation.slots}
+
+    def reservations_of(self, course: str, now: datetime) -> list[Reservation]:
+        """List the reservations that a course has now."""
+        if not course:
+            return []
+        return [
+            reservation
             for reservation in self.reservations.values()
-            if course and reservation.course == course and reservation.starts_at <= now < reservation.ends_at
-            for slot_id in reservation.slots
-        }
+            if reservation.course == course and reservation.starts_at <= now < reservation.ends_at
+        ]
 
 
 def class_of(slot: Slot) -> SlotClass:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from .leases import GpuRequest, LeaseRules, Ticket
-from .placement import Placement, Promises, earliest, place
+from .placement import Placement, Promises, earliest, place, place_in_seat
 from .pool import Pool, SlotClass
 from .quota import ALL
 
@@ -163,7 +163,8 @@ def walk(
     promised: Counter[SlotClass] = Counter()
     owed: list[Callable[[], Placement | None]] = []
     for position, ticket in enumerate(line, start=1):
-        if closed and closed.issuperset(pool.classes(ticket.request, ALL)):
+        seated = bool(pool.reservations_of(ticket.request.course, now))
+        if closed and not seated and closed.issuperset(pool.classes(ticket.request, ALL)):
             yield Serving(ticket, position, None), closed
             continue
         terms = terms_of(ticket)
@@ -175,11 +176,14 @@ def walk(
         able = [slot_class for slot_class in terms.classes if pool.widest(slot_class, usable=True) >= request.count]
         open_now = [slot_class for slot_class in able if slot_class not in closed]
         found = None
-        if any(pool.has_free(slot_class, request.count) for slot_class in open_now):
+        tried = able if seated else open_now
+        if any(pool.has_free(slot_class, request.count) for slot_class in tried):
             for make in owed:
                 make()
             owed.clear()
             found = place(pool, request, open_now, length, rules, now, promises)
+            if found is None and seated:
+                found = place_in_seat(pool, request, able, length, rules, now, promises)
         if found:
             promises.promise(found.slots, now, found.until + rules.turnover)
         elif depth is None:

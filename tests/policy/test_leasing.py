@@ -12,7 +12,7 @@ from spawner.policy.gpus import SlotKind
 from spawner.policy.leases import Allot, GpuRequest, Lease, LeaseRules, LeaseState, Spent, Ticket, Wait
 from spawner.policy.leasing import decide, describe, terms, terms_by
 from spawner.policy.pool import Pool
-from spawner.policy.queue import Terms
+from spawner.policy.queue import Terms, offers
 from spawner.policy.quota import ALL, Quota
 
 from .pools import (
@@ -351,3 +351,28 @@ def test_terms_name_the_classes_that_will_do() -> None:
 )
 def test_lengths_for_people(length: timedelta, text: str) -> None:
     assert describe(length) == text
+
+
+# --- seats of a course ------------------------------------------------------------------------------------------
+
+
+def test_a_free_seat_is_the_students_whoever_waits_for_the_time_after() -> None:
+    """Somebody waits for eight hours and is promised the time after the class, which the student's wish runs into."""
+    pool = Pool(gpus(1))
+    pool.put_reservation(reservation("r", ["n0-0"], -3, 117))
+    pool.put_ticket(ticket("t", request(hours=8)))
+    student = replace(request(hours=2), course="class", user="stu")
+    assert ask(pool, student) == Allot(("n0-0",), at(115), "Shortened to 1 h 55 min: after that the GPUs are reserved.")
+    assert ask(pool, replace(student, hours=1)) == Allot(("n0-0",), at(60))
+
+
+def test_a_free_seat_is_the_students_however_many_wait() -> None:
+    pool = Pool(gpus(1))
+    pool.put_reservation(reservation("r", ["n0-0"], -3, 117))
+    for number in range(RULES.depth + 2):
+        pool.put_ticket(ticket(f"t{number}", replace(request(hours=8), user=f"u{number}")))
+    student = replace(request(hours=1), course="class", user="stu")
+    assert ask(pool, student) == Allot(("n0-0",), at(60))
+    pool.put_ticket(ticket("mine", student))
+    [served] = offers(pool, generous(pool), RULES, NOW)
+    assert served.ticket.id == "mine"
