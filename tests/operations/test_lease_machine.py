@@ -1,9 +1,9 @@
-"""The machine of `tests.policy.test_lease_machine`, on a ledger in each database."""
+"""The machine of `tests.policy.test_lease_machine`, on a ledger in each database, in step with the book in memory."""
 
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import psycopg
 import pytest
@@ -12,8 +12,9 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from spawner.ledger import Ledger
 from spawner.ledger.tables import metadata
+from spawner.policy.gpus import Slot
 
-from ..support.lease_book import LeaseBook
+from ..support.lease_book import LeaseBook, MemoryBook
 from ..support.lease_machine import HUB, LeaseMachine
 from ..support.ledger_book import LedgerBook
 from ..support.ledgers import KINDS, empty_place
@@ -55,11 +56,34 @@ def _empty(url: str) -> None:
         connection.execute(f"TRUNCATE {names}")
 
 
+class InStep:
+    """Two books that are told the same, and must answer the same."""
+
+    def __init__(self, one: LeaseBook, other: LeaseBook) -> None:
+        self._books = one, other
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def both(*arguments: Any) -> Any:
+            one, other = (getattr(book, name)(*arguments) for book in self._books)
+            assert _in_order(one) == _in_order(other)
+            return other
+
+        return both
+
+
+def _in_order(answer: Any) -> Any:
+    """Sort what comes in no order; of slots, only what changes."""
+    if not isinstance(answer, list):
+        return answer
+    return sorted(((one.id, one.usable) if isinstance(one, Slot) else one for one in answer), key=repr)
+
+
 class OnLedger(LeaseMachine):
     open_empty: ClassVar[Callable[[], Ledger]]
 
     def make_book(self) -> LeaseBook:
-        return LedgerBook(type(self).open_empty(), HUB, self.clock)
+        ledger = type(self).open_empty()
+        return cast("LeaseBook", InStep(MemoryBook(HUB, self.clock), LedgerBook(ledger, HUB, self.clock)))
 
 
 def test_whatever_happens_to_leases_in_a_ledger(open_empty: Callable[[], Ledger]) -> None:
