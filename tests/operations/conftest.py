@@ -1,4 +1,3 @@
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,20 +8,12 @@ from spawner.ledger import Ledger
 from spawner.ledger.tables import metadata
 
 from ..support import postgres
-from ..support.ledgers import KINDS, Place
-from .office import Office
+from ..support.ledgers import KINDS, Place, copied, sqlite_template
+from ..support.office import Office
+
+__all__ = ["ledger", "office", "open_office", "place", "postgres_url", "sqlite_template"]
 
 OpenOffice = Callable[[], Office]
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty ledger to be copied: to make its schema anew takes longer than a test."""
-    path = tmp_path_factory.mktemp("template") / "ledger.db"
-    made = Ledger(f"sqlite:///{path}")
-    made.upgrade()
-    made.close()
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +30,7 @@ def postgres_url(postgres_cluster: postgres.Cluster) -> Iterator[str]:
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty ledger on each database."""
     if request.param == "sqlite":
-        return Place("sqlite", _copied(request.getfixturevalue("sqlite_template"), tmp_path))
+        return copied(request.getfixturevalue("sqlite_template"), tmp_path)
     url: str = request.getfixturevalue("postgres_url")
     with psycopg.connect(url) as connection:
         connection.execute("SET session_replication_role = replica")  # past the rule that some rows are final
@@ -70,14 +61,10 @@ def open_office(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory)
     def make() -> Office:
         while opened:
             opened.pop().close()
-        url = _copied(sqlite_template, tmp_path_factory.mktemp("office"))
-        opened.append(Ledger(url))
-        return Office(opened[-1], Place("sqlite", url))
+        place = copied(sqlite_template, tmp_path_factory.mktemp("office"))
+        opened.append(Ledger(place.url))
+        return Office(opened[-1], place)
 
     yield make
     while opened:
         opened.pop().close()
-
-
-def _copied(template: Path, directory: Path) -> str:
-    return f"sqlite:///{shutil.copy(template, directory / 'ledger.db')}"

@@ -14,7 +14,7 @@ from spawner.operations.leases import Granted, Queued
 from spawner.policy.leases import GpuRequest, LeaseState
 from spawner.policy.model import IfBusy
 
-from .office import LIMITS
+from ..support.office import LIMITS
 
 
 @dataclass

@@ -11,8 +11,8 @@ from spawner.policy.gpus import GpuState, SlotKind
 from spawner.policy.leases import GpuRequest, LeaseState, TicketState
 from spawner.policy.model import AtEnd, Deny, IfBusy
 
+from ..support.office import HOUR, MINUTE, NOW, Office
 from ..support.slots import MEMORY, gpus, mig, shared
-from .office import HOUR, MINUTE, NOW, Office
 
 
 def test_busy_in_three_ways(office: Office) -> None:

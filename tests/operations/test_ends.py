@@ -12,9 +12,9 @@ from spawner.operations import ends, leases
 from spawner.policy.leases import LeaseState
 from spawner.policy.model import AtEnd, Deny
 
+from ..support.office import HOUR, MINUTE, MS, NOW, Office
 from ..support.slots import gpus
 from .conftest import OpenOffice
-from .office import HOUR, MINUTE, MS, NOW, Office
 
 
 def test_longer_while_nobody_waits(office: Office) -> None:

@@ -19,8 +19,8 @@ from spawner.policy.observed import ObservedContainer
 from spawner.policy.quota import Subject
 from spawner.policy.reconcile import Activate, Adopt, Quarantine, Release, Seen, Withdraw
 
+from ..support.office import HOUR, MINUTE, NOW, Office
 from ..support.slots import gpus
-from .office import HOUR, MINUTE, NOW, Office
 
 
 class Failed(Exception):

@@ -11,8 +11,8 @@ from spawner.operations.leases import Queued
 from spawner.policy.gpus import Gpu, GpuState
 from spawner.policy.leases import Reservation
 
+from ..support.office import HOUR, MINUTE, NOW, Office
 from ..support.slots import gpus, mig, shared
-from .office import HOUR, MINUTE, NOW, Office
 
 
 def board(office: Office) -> dict[str, dict[str, str | None]]:

@@ -13,9 +13,9 @@ from spawner.operations.leases import Granted, Unfinished
 from spawner.policy.leases import LeaseState
 from spawner.policy.model import AtEnd
 
+from ..support.office import HOUR, MINUTE, MS, NOW, Office
 from ..support.slots import MODEL, gpus, mig, shared
 from .conftest import OpenOffice
-from .office import HOUR, MINUTE, MS, NOW, Office
 
 
 def test_from_the_grant_to_the_books(office: Office) -> None:

@@ -12,8 +12,8 @@ from spawner.policy.gpus import GpuState
 from spawner.policy.leases import LeaseState, Ticket, TicketState
 from spawner.policy.model import Person
 
+from ..support.office import HOUR, MINUTE, NOW, Office
 from ..support.slots import gpus, shared
-from .office import HOUR, MINUTE, NOW, Office
 
 
 def test_what_is_closed_is_offered_in_the_same_step(office: Office) -> None:

@@ -17,9 +17,9 @@ from spawner.policy.limits import why
 from spawner.policy.model import LimitRule, LimitRules, Person
 from spawner.policy.quota import QuotaGrant, QuotaRule, Subject
 
+from ..support.office import HOUR, LIMITS, MINUTE, NOW, Office
 from ..support.slots import gpus
 from .conftest import OpenOffice
-from .office import HOUR, LIMITS, MINUTE, NOW, Office
 
 
 def grant(subject: str, name: str, dimension: str, value: object, until: datetime | None = None) -> QuotaGrant:

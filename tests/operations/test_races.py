@@ -17,9 +17,9 @@ from spawner.policy.accounting import length_ms
 from spawner.policy.leases import GpuRequest, LeaseState, TicketState
 from spawner.policy.model import IfBusy
 
+from ..support.office import HOUR, LIMITS, Office
 from ..support.slots import gpus, shared
 from .crowd import Told, jostle
-from .office import HOUR, LIMITS, Office
 
 ROOT = Path(__file__).parents[2]
 

@@ -23,8 +23,8 @@ from spawner.policy.reconcile import (
     reconcile,
 )
 
+from ..support.office import HOUR, MINUTE, NOW, Office
 from ..support.slots import gpus
-from .office import HOUR, MINUTE, NOW, Office
 
 
 def container(

@@ -8,8 +8,8 @@ from spawner.operations.survey import Kind, Survey, survey
 from spawner.policy.leases import Allot, GpuRequest, Wait
 from spawner.policy.model import Deny, Person
 
+from ..support.office import HOUR, MINUTE, Office
 from ..support.slots import MEMORY, MODEL, gpus, mig, shared
-from .office import HOUR, MINUTE, Office
 
 PERSON = Person("ann")
 

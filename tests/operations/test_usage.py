@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from spawner.operations import leases, usage
 from spawner.operations.usage import By
 
+from ..support.office import HOUR, MS, NOW, Office
 from ..support.slots import gpus
 from .conftest import OpenOffice
-from .office import HOUR, MS, NOW, Office
 
 DAY = timedelta(days=1)
 EVER = NOW - 30 * DAY

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,21 @@ def empty_place(kind: str, directory: Path, request: pytest.FixtureRequest) -> I
     server: postgres.Cluster = request.getfixturevalue("postgres_cluster")
     with server.database(f"berth_{number}") as url:
         yield Place(kind, url)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an empty ledger to be copied: to make its schema anew takes longer than many a test."""
+    path = tmp_path_factory.mktemp("template") / "ledger.db"
+    made = Ledger(f"sqlite:///{path}")
+    made.upgrade()
+    made.close()
+    return path
+
+
+def copied(template: Path, directory: Path) -> Place:
+    """Give an empty ledger in a file of its own, its schema made."""
+    return Place("sqlite", f"sqlite:///{shutil.copy(template, directory / 'ledger.sqlite')}")
 
 
 @pytest.fixture(params=KINDS)

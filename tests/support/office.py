@@ -19,8 +19,8 @@ from spawner.policy.leases import GpuRequest, Lease, LeaseRules, Reservation, Ti
 from spawner.policy.model import IfBusy, LimitRules
 from spawner.policy.quota import Quota
 
-from ..support.lease_book import Clock
-from ..support.ledgers import Place
+from .lease_book import Clock
+from .ledgers import Place
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
