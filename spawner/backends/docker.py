@@ -25,6 +25,7 @@ from ..settings import SpawnerSettings
 from .failures import exited, silent
 from .form import render_form
 from .image import image_here
+from .leases import INTERRUPTED_SECONDS
 from .life import LeasedDockerSpawner
 from .progress import Steps
 from .readiness import wait_until_ready
@@ -37,6 +38,8 @@ from .watch import shared_view
 T = TypeVar("T")
 
 _CHECK_SECONDS = 3.0  # after the server answers, for the verdict on its GPUs
+# What cancelled starts were waiting for, by container; the next start of a server may be another object's.
+_LATE: dict[str, asyncio.Future[Any]] = {}
 _PATIENCE_SECONDS = 10.0  # for a cleaning-up, before the user hears of the failure
 
 
@@ -153,6 +156,9 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         if self._removal is not None:
             # Of an earlier failed start; creating the container removes what is left of it.
             self._removal.cancel()
+        if (late := _LATE.get(self.container_name)) is not None:
+            # A create that is under way would take the new container for a leftover.
+            await asyncio.wait([late])
         try:
             request, grant = await self._admitted()
             return await self._start_granted(await self.lease_gpus(grant, request))
@@ -166,7 +172,7 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
             raise refusal(EngineUnavailable(f"The Docker Engine refused: {error.explanation}"), 500) from error
         except BaseException:
             # Cancelled, or timed out by the hub: the same, then on its way.
-            await self._clean_up()
+            await self._clean_up(INTERRUPTED_SECONDS)
             raise
         finally:
             self._starting = False
@@ -251,19 +257,22 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         state = self.view.current(self.object_id)
         return state is not None and not state.running and state.status != "created"
 
-    async def _clean_up(self) -> None:
+    async def _clean_up(self, patience: float = _PATIENCE_SECONDS) -> None:
         """Remove what a failed or cancelled start made; goes on in the background while the engine does not answer."""
-        in_flight, self._in_flight = self._in_flight, None
-        if in_flight is not None and not in_flight.done():
-            # A create under way makes its container after all; wait for it, whatever comes of it.
-            await asyncio.wait([in_flight])
-            if not in_flight.cancelled() and in_flight.exception() is None and isinstance(in_flight.result(), str):
-                self._made = in_flight.result()
+        late, self._in_flight = self._in_flight, None
+        if late is not None and not late.done():
+            _LATE[self.container_name] = late
+            late.add_done_callback(lambda _: _LATE.pop(self.container_name, None))
         if self._touched or self.lease_id:
-            self._removal = asyncio.ensure_future(self._end_start(self.lease_id))
-            await asyncio.wait([self._removal], timeout=_PATIENCE_SECONDS)
+            self._removal = asyncio.ensure_future(self._end_start(self.lease_id, late))
+            await asyncio.wait([self._removal], timeout=patience)
 
-    async def _end_start(self, lease_id: str) -> None:
+    async def _end_start(self, lease_id: str, late: asyncio.Future[Any] | None) -> None:
+        if late is not None and not late.done():
+            # A create under way makes its container after all; wait for it, whatever comes of it.
+            await asyncio.wait([late])
+            if not late.cancelled() and late.exception() is None and isinstance(late.result(), str):
+                self._made = late.result()
         await self.lease_ending(lease_id, "start_failed")
         if self._touched:
             await self._until_answered(self._remove)

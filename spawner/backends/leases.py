@@ -35,6 +35,13 @@ T = TypeVar("T")
 _LOOK_SECONDS = 1.0  # between two looks at one's place in the queue
 _UNFINISHED_TRIES = 3
 
+# The hub gives a start that it interrupts one second to end. After that it forgets to look after the server, which its
+# user can then neither start nor stop; so what takes longer goes on in the background.
+INTERRUPTED_SECONDS = 0.7
+
+# What cancelled starts still give back, by user and server; the next start of a server may be another object's.
+_GIVING_UP: dict[tuple[str, str], asyncio.Future[None]] = {}
+
 
 class GpuLeaseMixin(HasTraits):
     """Leases GPUs for a spawner. To be mixed in before the spawner class; `_steps`, `person` and the like are its."""
@@ -51,6 +58,7 @@ class GpuLeaseMixin(HasTraits):
         self.slots: tuple[Slot, ...] = ()
         self.gpus: tuple[Gpu, ...] = ()
         self.lease_id = ""
+        self._asking: asyncio.Future[leases.Answer] | None = None
 
     @property
     def desk(self) -> Desk | None:
@@ -125,6 +133,8 @@ class GpuLeaseMixin(HasTraits):
             With the reason why not; ``queued`` where the start is to go on later by itself.
         """
         self.lease, self.slots, self.gpus = None, (), ()
+        if (giving_up := _GIVING_UP.get((self.person.name, self.name))) is not None:
+            await asyncio.wait([giving_up])  # lest it gives up this start's place too
         if not grant.limits.gpus:
             await self._forget_old_lease()
             return grant
@@ -165,9 +175,22 @@ class GpuLeaseMixin(HasTraits):
             return await self._wait(answer, wanted, request) if isinstance(answer, leases.Queued) else answer
         except asyncio.CancelledError:
             # Given up while its user looked on; a start that hands over to the queue page keeps its place.
-            with contextlib.suppress(BerthError):
-                await asyncio.shield(self.operate(offers.cancel, wanted.user, wanted.server))
+            giving_up = asyncio.ensure_future(self._give_up(wanted))
+            _GIVING_UP[wanted.user, wanted.server] = giving_up
+            giving_up.add_done_callback(lambda _: _GIVING_UP.pop((wanted.user, wanted.server), None))
+            await asyncio.wait([giving_up], timeout=INTERRUPTED_SECONDS)
             raise
+
+    async def _give_up(self, wanted: GpuRequest) -> None:
+        """Give back what the ledger has granted to a cancelled start, or grants to it yet: the decision goes on."""
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            await asyncio.wait([asking])
+        with contextlib.suppress(BerthError):
+            await self.operate(offers.cancel, wanted.user, wanted.server)
+        if asking is not None and asking.exception() is None and isinstance(answer := asking.result(), leases.Granted):
+            await self.lease_ending(answer.lease.id, "start_failed")
+            await self.lease_over(answer.lease.id, None, "start_failed")
 
     async def _wait(self, answer: leases.Queued, wanted: GpuRequest, request: SpawnRequest) -> leases.Answer:
         told = ""
@@ -195,15 +218,10 @@ class GpuLeaseMixin(HasTraits):
         return Deny("engine_busy", "The server that you had before is still being removed. Try again in a minute.")
 
     async def _ask_once(self, wanted: GpuRequest, request: SpawnRequest) -> leases.Answer:
-        asking = asyncio.ensure_future(self.operate(leases.acquire, wanted, request.if_busy))
-        try:
-            return await asyncio.shield(asking)
-        except asyncio.CancelledError:
-            # The ledger decides all the same; what it grants is this start's, to be given back.
-            await asyncio.wait([asking])
-            if asking.exception() is None and isinstance(answer := asking.result(), leases.Granted):
-                self.lease, self.lease_id = answer.lease, answer.lease.id
-            raise
+        self._asking = asyncio.ensure_future(self.operate(leases.acquire, wanted, request.if_busy))
+        answer = await asyncio.shield(self._asking)
+        self._asking = None
+        return answer
 
     async def _forget_old_lease(self) -> None:
         """End what a former start of this server left: a lease, or a place in the queue."""

@@ -64,6 +64,8 @@ class LeasedDockerSpawner(GpuLeaseMixin, DockerSpawner):
         """Tell whether the server runs: None if so, or if it is starting, or if nobody can know; else an exit code."""
         if self._starting:
             return None
+        if self._removal is not None and not self._removal.done():
+            return 0  # of a start that failed
         if not self.object_id:
             return await self._find_lost()
         state = self.view.current(self.object_id)
@@ -175,6 +177,7 @@ class LeasedDockerSpawner(GpuLeaseMixin, DockerSpawner):
 
     async def run_post_stop_hook(self) -> Any:
         """Remove a container that died by itself: the hub calls `stop` only for servers that run."""
-        if (self.object_id or self.lease_id) and not self._starting:
+        ending = self._removal is not None and not self._removal.done()
+        if (self.object_id or self.lease_id) and not (self._starting or ending):
             await self._gone("container_gone")
         return await maybe_future(super().run_post_stop_hook())

@@ -271,7 +271,7 @@ async def test_start_cancelled_while_the_engine_creates(
     flaky.heal()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert not there(client, spawner)
+    await soon(lambda: not there(client, spawner))
     assert await spawner.poll() == 0
 
 
@@ -286,7 +286,7 @@ async def test_start_cancelled_while_the_engine_starts(
     flaky.heal()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert not there(client, spawner)
+    await soon(lambda: not there(client, spawner))
 
 
 async def test_start_cancelled_while_the_server_comes_up(client: docker.APIClient, make_spawner: MakeSpawner) -> None:
@@ -296,7 +296,7 @@ async def test_start_cancelled_while_the_server_comes_up(client: docker.APIClien
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert not there(client, spawner)
+    await soon(lambda: not there(client, spawner))
 
 
 async def test_the_engines_answer_to_create_is_lost(
