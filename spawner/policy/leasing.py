@@ -201,7 +201,7 @@ def _behind(
     terms_of: TermsOf,
 ) -> Placement | None:
     """Give what a request can have without passing those ahead."""
-    rivals = Rivals(pool, ahead, conditions.classes)
+    rivals = Rivals(pool, ahead, conditions.classes, now)
     seated = bool(pool.reservations_of(request.course, now))
     last = Ticket("", request, TicketState.WAITING, now)
     found = None

@@ -10,6 +10,7 @@ from .gpus import Slot
 from .leases import GpuRequest, LeaseRules, LeaseState
 from .pool import FREE, Pool, SlotClass
 
+_Times = tuple[datetime, datetime]
 _Known = tuple[int, timedelta, datetime]
 
 
@@ -23,8 +24,8 @@ class Promises:
         Per slot, the times for which it is promised, in order.
     """
 
-    wanted: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
-    _taken: dict[str, dict[str, list[tuple[datetime, datetime]]]] = field(default_factory=dict)
+    wanted: dict[str, list[_Times]] = field(default_factory=dict)
+    _taken: dict[str, dict[str, list[_Times]]] = field(default_factory=dict)
     _known: dict[tuple[str, SlotClass], dict[str, list[_Known]]] = field(default_factory=dict)
 
     def promise(self, slots: Iterable[str], start: datetime, end: datetime) -> None:
@@ -34,20 +35,32 @@ class Promises:
                 of_course.pop(slot, None)
 
     def taken(
-        self, pool: Pool, slot_id: str, course: str, rules: LeaseRules, now: datetime
-    ) -> list[tuple[datetime, datetime]]:
-        """List the times from `now` on at which a slot cannot be had, in order; kept, for a walk asks often."""
+        self, pool: Pool, slots: Iterable[str], course: str, rules: LeaseRules, now: datetime
+    ) -> list[tuple[str, str, list[_Times]]]:
+        """List the usable ones of these slots: GPU, id, and the times at which it cannot be had, in order.
+
+        They are kept, for a walk asks often.
+        """
         known = self._taken.setdefault(course, {})
-        if slot_id not in known:
-            taken = pool.reserved(slot_id, course)
-            if slot_id in self.wanted:
-                taken = sorted([*taken, *self.wanted[slot_id]])
-            lease = pool.holder(slot_id)
-            if lease is not None:
-                end = now if lease.state is LeaseState.RELEASING else max(lease.ends_at, now)
-                taken.insert(0, (now, end + rules.turnover))
-            known[slot_id] = taken
-        return known[slot_id]
+        found = []
+        for slot_id in slots:
+            slot = pool.slots[slot_id]
+            if slot.usable:
+                times = known.get(slot_id)
+                if times is None:
+                    times = known[slot_id] = self._times(pool, slot_id, course, rules, now)
+                found.append((slot.gpu, slot_id, times))
+        return found
+
+    def _times(self, pool: Pool, slot_id: str, course: str, rules: LeaseRules, now: datetime) -> list[_Times]:
+        times = pool.reserved(slot_id, course)
+        if slot_id in self.wanted:
+            times = sorted([*times, *self.wanted[slot_id]])
+        lease = pool.holder(slot_id)
+        if lease is not None:
+            end = now if lease.state is LeaseState.RELEASING else max(lease.ends_at, now)
+            times.insert(0, (now, end + rules.turnover))
+        return times
 
     def learn(self, slot_class: SlotClass, node: str, request: GpuRequest, length: timedelta, start: datetime) -> None:
         """Note when a node has room for a wish: as promises are only added, it never has sooner for a larger one."""
@@ -243,7 +256,7 @@ def earliest(
         nonlocal best
         slot_class = classes[rank]
         ids = pool.members(slot_class)[node]
-        found = _earliest_among(pool, ids, request, length, rules, now, bound, promises)
+        found = _earliest_among(pool, ids, request, length, rules, now, bound, best and best[0], promises)
         if found:
             promises.learn(slot_class, node, request, length, found.start)
             if best is None or (found.start, rank, node) < best[:3]:
@@ -278,7 +291,7 @@ def _by_bound(
         for end, node in pool.soonest(classes[rank], count):
             yield now if end is FREE else max(end, now) + rules.turnover, rank, node
 
-    return heapq.merge(*map(of_class, range(len(classes))))
+    return of_class(0) if len(classes) == 1 else heapq.merge(*map(of_class, range(len(classes))))
 
 
 def _earliest_among(
@@ -289,15 +302,12 @@ def _earliest_among(
     rules: LeaseRules,
     now: datetime,
     bound: datetime,
+    latest: datetime | None,
     promises: Promises,
 ) -> Placement | None:
-    """Find the first moment from `bound` on at which enough of these slots of one node are free."""
+    """Find the first moment from `bound` on, up to `latest`, at which enough of these slots of one node are free."""
     needed = length + rules.turnover
-    slots = [
-        (slot.gpu, slot_id, promises.taken(pool, slot_id, request.course, rules, now))
-        for slot_id in ids
-        if (slot := pool.slots[slot_id]).usable
-    ]
+    slots = promises.taken(pool, ids, request.course, rules, now)
     moment = bound
     while True:
         first: dict[str, tuple[datetime, str]] = {}
@@ -312,9 +322,11 @@ def _earliest_among(
             return Placement(tuple(slot_id for _, slot_id in chosen), moment, moment + length)
         # What is free earlier may be wanted again by then: look once more from there.
         moment = chosen[-1][0]
+        if latest is not None and moment > latest:
+            return None
 
 
-def _gap(taken: list[tuple[datetime, datetime]], needed: timedelta, moment: datetime) -> datetime:
+def _gap(taken: list[_Times], needed: timedelta, moment: datetime) -> datetime:
     """Tell the first moment from `moment` on that is followed by enough time."""
     for begin, finish in taken:
         if finish > moment and begin < moment + needed:

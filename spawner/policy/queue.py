@@ -27,15 +27,16 @@ def order(tickets: Iterable[Ticket], pool: Pool, rules: LeaseRules, now: datetim
     (`spawner.policy.placement.place`), an offer's time counts from when it was made, and nobody extends while others
     wait (`spawner.policy.extension.extend`).
     """
-    return sorted(tickets, key=lambda ticket: _key(ticket, pool.shares, rules, now))
+    shares, impatient = pool.shares, now - rules.patience
+    return sorted(tickets, key=lambda ticket: _key(ticket, shares, impatient))
 
 
 _Key = tuple[int, bool, int, float, datetime, str]
 
 
-def _key(ticket: Ticket, shares: Mapping[str, float], rules: LeaseRules, now: datetime) -> _Key:
+def _key(ticket: Ticket, shares: Mapping[str, float], impatient: datetime) -> _Key:
     arrived = ticket.arrived_at
-    if now - arrived >= rules.patience:
+    if arrived <= impatient:
         return -ticket.moved_up, False, 0, 0.0, arrived, ticket.id
     return -ticket.moved_up, True, -ticket.priority, shares.get(ticket.request.user, 0.0), arrived, ticket.id
 
@@ -45,11 +46,11 @@ _Entry = tuple[_Key, Ticket]
 
 def ahead_of(ticket: Ticket | None, pool: Pool, rules: LeaseRules, now: datetime) -> list[_Entry]:
     """List those in the queue who go before a ticket, in no order; all for None."""
-    shares = pool.shares
-    line = [(_key(other, shares, rules, now), other) for other in pool.queue.values()]
+    shares, impatient = pool.shares, now - rules.patience
+    line = [(_key(other, shares, impatient), other) for other in pool.queue.values()]
     if ticket is None:
         return line
-    own = _key(ticket, shares, rules, now)
+    own = _key(ticket, shares, impatient)
     return [entry for entry in line if entry[0] < own]
 
 
@@ -71,25 +72,35 @@ class Rivals:
         To be set while going through them: classes that nobody behind gets. Who wants nothing else is left out then.
     """
 
-    def __init__(self, pool: Pool, ahead: list[_Entry], classes: Iterable[SlotClass]) -> None:
+    def __init__(self, pool: Pool, ahead: list[_Entry], classes: Iterable[SlotClass], now: datetime) -> None:
         self.closed: frozenset[SlotClass] = frozenset()
-        # Few lines of many tickets, one per wish: the pool gives the same classes for the same wish.
-        lines: dict[int, tuple[tuple[SlotClass, ...], list[_Entry]]] = {}
+        # Few lines of many tickets, one per wish: the pool gives the same classes for the same wish. A course's seats
+        # are its own, whatever is closed.
+        lines: dict[tuple[int, bool], tuple[tuple[SlotClass, ...], list[_Entry]]] = {}
         for entry in ahead:
-            wanted = pool.classes(entry[1].request, ALL)
-            lines.setdefault(id(wanted), (wanted, []))[1].append(entry)
+            request = entry[1].request
+            wanted, seated = pool.classes(request, ALL), bool(pool.reservations_of(request.course, now))
+            line = lines.get((id(wanted), seated))
+            if line is None:
+                lines[id(wanted), seated] = wanted, [entry]
+            else:
+                line[1].append(entry)
         concerned, before = set(classes), 0
         while before < len(concerned):
             before = len(concerned)
             concerned.update(*(wanted for wanted, _ in lines.values() if not concerned.isdisjoint(wanted)))
-        self._lines = [(wanted, line) for wanted, line in lines.values() if not concerned.isdisjoint(wanted)]
+        self._lines = [
+            (frozenset() if seated else frozenset(wanted), line)
+            for (_, seated), (wanted, line) in lines.items()
+            if not concerned.isdisjoint(wanted)
+        ]
 
     def __iter__(self) -> Iterator[Ticket]:
         for _, line in self._lines:
             heapq.heapify(line)
         while True:
             closed = self.closed
-            lines = [line for wanted, line in self._lines if line and not closed.issuperset(wanted)]
+            lines = [line for wanted, line in self._lines if line and not (wanted and wanted <= closed)]
             if not lines:
                 return
             while closed is self.closed and lines:
@@ -176,14 +187,16 @@ def walk(
         able = [slot_class for slot_class in terms.classes if pool.widest(slot_class, usable=True) >= request.count]
         open_now = [slot_class for slot_class in able if slot_class not in closed]
         found = None
-        tried = able if seated else open_now
-        if any(pool.has_free(slot_class, request.count) for slot_class in tried):
-            for make in owed:
-                make()
-            owed.clear()
-            found = place(pool, request, open_now, length, rules, now, promises)
-            if found is None and seated:
-                found = place_in_seat(pool, request, able, length, rules, now, promises)
+        in_seats = able if seated else []
+        if any(pool.has_free(slot_class, request.count) for slot_class in in_seats or open_now):
+            look = partial(_now, pool, request, open_now, in_seats, length, rules, now, promises)
+            found = look()
+            if found and owed:
+                # More promises leave less: only what is free without those that are owed has to look at them.
+                for make in owed:
+                    make()
+                owed.clear()
+                found = look()
         if found:
             promises.promise(found.slots, now, found.until + rules.turnover)
         elif depth is None:
@@ -194,6 +207,20 @@ def walk(
         else:
             closed |= set(able)
         yield Serving(ticket, position, found, note=terms.note), closed
+
+
+def _now(
+    pool: Pool,
+    request: GpuRequest,
+    classes: list[SlotClass],
+    in_seats: list[SlotClass],
+    length: timedelta,
+    rules: LeaseRules,
+    now: datetime,
+    promises: Promises,
+) -> Placement | None:
+    found = place(pool, request, classes, length, rules, now, promises)
+    return found or place_in_seat(pool, request, in_seats, length, rules, now, promises)
 
 
 def _promise(

@@ -11,4 +11,4 @@ class InMemory(LeaseMachine):
 
 
 def test_whatever_happens_to_leases_in_memory() -> None:
-    run_state_machine_as_test(InMemory, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(InMemory, settings=settings(max_examples=250, stateful_step_count=40, deadline=None))
