@@ -27,10 +27,24 @@ class Step:
 
 
 def carry_out_all(steps: Sequence[Step]) -> int:
-    """Carry out steps in order, slow ones side by side at the end; gives how many did something."""
-    done = sum(step.carry_out() for step in steps if not step.slow)
+    """Carry out steps in order, slow ones side by side at the end; gives how many did something.
+
+    One that fails keeps no other from being carried out; the first failure is raised in the end.
+    """
+    failures: list[Exception] = []
+
+    def attempt(step: Step) -> bool:
+        try:
+            return step.carry_out()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is about this step
+            failures.append(error)
+            return False
+
+    done = sum(attempt(step) for step in steps if not step.slow)
     slow = [step for step in steps if step.slow]
     if slow:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="slow-step") as threads:
-            done += sum(threads.map(lambda step: step.carry_out(), slow))
+            done += sum(threads.map(attempt, slow))
+    if failures:
+        raise failures[0]
     return done

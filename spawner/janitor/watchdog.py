@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from ..engine.client import engine_errors
+from ..engine.containers import inspect
 from ..gpus.attribution import End, Excess, Warn, attribute, watch
 from ..gpus.cgroups import cgroup_of, container_of, limit_device_memory
 from ..gpus.isolation import Needs, needs_of
@@ -106,7 +107,9 @@ def _bound_by_kernel(post: Post, held: Mapping[str, tuple[Slot, ...]]) -> list[S
         return []
     _, surveyed = look(post)
     with engine_errors():
-        pids = {container: int(post.engine.inspect_container(container)["State"]["Pid"]) for container in wanted}
+        found = {container: inspect(post.engine, container) for container in wanted}
+    # One that has just ended is the reconciliation's.
+    pids = {container: pid for container, answer in found.items() if answer and (pid := int(answer["State"]["Pid"]))}
     return [
         Step(
             f"bound the GPU memory of container {container[:12]}",
