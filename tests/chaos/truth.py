@@ -15,8 +15,9 @@ ACCURACY_SECONDS = 2.0
 
 
 def check(made: World) -> None:
-    assert made.books.faults() == {}
-    assert made.lives.overlaps() == []
+    faults, overlaps = made.books.faults(), made.lives.overlaps()
+    assert not faults, faults
+    assert not overlaps, overlaps
     wrong = {}
     for life in made.lives.all():
         booked = made.books.booked_seconds(life.container)
@@ -24,7 +25,7 @@ def check(made: World) -> None:
             allowed = ACCURACY_SECONDS + uncertainty(life, made.outages)
             if abs(booked - life.seconds) > allowed:
                 wrong[life.container[:12]] = f"lived {life.seconds:.2f} s, booked {booked:.2f} s, {life}"
-    assert wrong == {}
+    assert not wrong, wrong
 
 
 def uncertainty(life: Life, outages: list[Outage]) -> float:
