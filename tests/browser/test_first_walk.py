@@ -66,7 +66,7 @@ def test_newcomer_trains_and_comes_back(berth: Berth, engine: docker.DockerClien
         _start_of_neighbour(page, berth)
     address = containers_of(engine, berth, "ann")[0].attrs["NetworkSettings"]["Networks"]
     ip = next(iter(address.values()))["IPAddress"]
-    reached = containers_of(engine, berth, "bob")[0].execrun_cell(
+    reached = containers_of(engine, berth, "bob")[0].exec_run(
         ["curl", "--max-time", "3", "-s", "-o", "/dev/null", f"http://{ip}:8888/user/ann/api"]
     )
     assert reached.exit_code != 0, "a neighbour's container reached the server"
