@@ -7,11 +7,11 @@ from ..janitor.schedule import loops
 from .deployment import Deployment
 from .output import Output, json_option
 
-_NAMES = ("inventory", "reconcile", "offers", "expiry", "idle", "watchdog")
+LOOPS = ("inventory", "reconcile", "offers", "expiry", "idle", "watchdog")
 
 
 @click.command()
-@click.argument("loop", type=click.Choice(_NAMES))
+@click.argument("loop", type=click.Choice(LOOPS))
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @json_option
 def janitor(loop: str, dry_run: bool, as_json: bool) -> None:

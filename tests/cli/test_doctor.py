@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import docker
@@ -13,12 +14,20 @@ import pytest
 from spawner.cli import preflight
 from spawner.cli.deployment import ROOT, Deployment
 from spawner.cli.doctor import examine
+from spawner.cli.ledger_health import ledger as ledger_check
 from spawner.cli.preflight import Scene, engine_clock, space, synchronised
+from spawner.cli.processes import Process
 from spawner.engine.versions import Finding, Level
-from spawner.errors import LedgerOutdated
-from spawner.settings import Settings
+from spawner.errors import LedgerOutdated, LedgerUnavailable
+from spawner.janitor.schedule import loops
+from spawner.ledger import Ledger
+from spawner.operations import inventory
+from spawner.operations.desk import Desk
+from spawner.policy.gpus import LOCAL_NODE
+from spawner.settings import LimitSettings, Settings
 
 from ..support.nvidia.engine import GpuEngine
+from ..support.slots import gpus
 from .conftest import Command
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -231,3 +240,107 @@ def test_gpus_that_no_container_gets(
     assert findings["nvidia toolkit"].level is Level.ERROR
     assert findings["gpus in containers"].level is Level.ERROR
     assert "nvidia-container-toolkit" in findings["gpus in containers"].cure
+
+
+# --- the ledger and the janitor -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A deployment's ledger, made and empty."""
+    state = _deployment(tmp_path).state.create()
+    made = Ledger(state.ledger_url(None))
+    made.upgrade()
+    yield Desk(made, LimitSettings().rules())
+    made.close()
+
+
+def _found(tmp_path: Path, **settings: object) -> list[tuple[str, Level, str]]:
+    return [(one.check, one.level, one.found) for one in ledger_check(Scene(_deployment(tmp_path, **settings)))]
+
+
+def _running_hub(tmp_path: Path) -> None:
+    """Let the deployment's hub seem to run: as this very process."""
+    itself = Process.living(os.getpid())
+    assert itself is not None
+    _deployment(tmp_path).state.hub_pid_file.write_text(f"{itself.pid} {itself.started} settings", encoding="ascii")
+
+
+def _beat(desk: Desk, name: str, at: datetime, *, ok: bool = True, said: str = "") -> None:
+    with desk.ledger.transaction() as books:
+        assert books.loops.take(name, "here", at, timedelta(seconds=15))
+        assert books.loops.beat(name, "here", at, result=said, ok=ok)
+
+
+def test_no_ledger_before_the_first_start(tmp_path: Path) -> None:
+    assert _found(tmp_path) == [("ledger", Level.OK, "none yet; make up makes it")]
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_ledger_that_is_gone(tmp_path: Path, desk: Desk) -> None:
+    desk.ledger.close()
+    _deployment(tmp_path).state.ledger_file.unlink()
+    with pytest.raises(LedgerOutdated, match="There is no ledger"):
+        _found(tmp_path)
+    [finding] = [one for one in examine(_deployment(tmp_path), [ledger_check]) if one.check == "ledger"]
+    assert finding.level is Level.ERROR
+    assert "berth db upgrade" in finding.cure
+
+
+def test_a_ledger_that_is_none(tmp_path: Path, desk: Desk) -> None:
+    desk.ledger.close()
+    _deployment(tmp_path).state.ledger_file.write_text("what?" * 1000)
+    with pytest.raises(LedgerUnavailable, match="is no SQLite database"):
+        _found(tmp_path)
+
+
+def test_a_ledger_that_is_well(tmp_path: Path, desk: Desk) -> None:
+    path = _deployment(tmp_path).state.ledger_file
+    assert _found(tmp_path) == [("ledger", Level.OK, f"<Ledger {path}> answers, its schema is this version's")]
+
+
+def test_gpus_that_cannot_be_leased(tmp_path: Path, desk: Desk) -> None:
+    inventory.sync(desk, LOCAL_NODE, *gpus(2))
+    inventory.doubt(desk, ["SIM-local-1"], "the driver refuses it")
+    inventory.sync(desk, LOCAL_NODE, *gpus(1, first=1))
+    _, (_, sick_level, sick), (_, doubt_level, doubt) = _found(tmp_path)
+    assert (sick_level, doubt_level) == (Level.ERROR, Level.WARNING)
+    assert sick.startswith("GPUs that cannot be leased: gpu0: Not found any more since ")
+    assert doubt == "slots in quarantine: SIM-local-1 (the driver refuses it)"
+
+
+def test_the_janitors_loops(tmp_path: Path, desk: Desk) -> None:
+    now = datetime.now(UTC)
+    _beat(desk, "offers", now - timedelta(hours=1))
+    assert len(_found(tmp_path)) == 1  # no hub runs, so nor does its janitor
+    _running_hub(tmp_path)
+    names = [loop.name for loop in loops(Settings())]
+    for name in names[1:]:
+        _beat(desk, name, now)
+    assert _found(tmp_path)[1:] == [("janitor", Level.ERROR, "its loops inventory have never run")]
+    _beat(desk, "inventory", now - timedelta(minutes=2))
+    assert _found(tmp_path)[1:] == [("janitor", Level.OK, "all 6 loops succeed")]
+    # A loop that is no more is nobody's.
+    _beat(desk, "dusting", now - timedelta(days=9))
+    assert _found(tmp_path)[1:] == [("janitor", Level.OK, "all 6 loops succeed")]
+
+
+def test_a_janitor_that_has_never_run(tmp_path: Path, desk: Desk) -> None:
+    _running_hub(tmp_path)
+    assert _found(tmp_path)[1:] == [("janitor", Level.ERROR, "it has never run")]
+
+
+def test_a_loop_that_fails(tmp_path: Path, desk: Desk) -> None:
+    _running_hub(tmp_path)
+    now = datetime.now(UTC).replace(microsecond=0)
+    for loop in loops(Settings()):
+        _beat(desk, loop.name, now - timedelta(minutes=4))
+    for name in ("inventory", "offers", "expiry", "idle", "watchdog"):
+        _beat(desk, name, now)
+    _beat(desk, "reconcile", now, ok=False, said="The Docker Engine does not answer.")
+    last = f"{now - timedelta(minutes=4):%Y-%m-%d %H:%M:%S} UTC"
+    assert _found(tmp_path)[1:] == [
+        ("janitor", Level.ERROR, f"its loop reconcile last succeeded {last}: The Docker Engine does not answer.")
+    ]
+    # Where it is to run every ten minutes, four are no delay.
+    assert _found(tmp_path, leases={"reconcile_seconds": 600})[1:] == [("janitor", Level.OK, "all 6 loops succeed")]
