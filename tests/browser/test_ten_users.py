@@ -1,4 +1,4 @@
-"""Ten users on four GPUs: four train, six queue in order, one gives up, one is served by a lease's end, one takes CPU."""
+"""Ten users on four GPUs: four train, six queue, one gives up, one is served when a lease ends, one takes CPU."""
 
 import contextlib
 import json
