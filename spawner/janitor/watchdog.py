@@ -12,7 +12,7 @@ from ..engine.containers import inspect
 from ..gpus.attribution import End, Excess, Warn, attribute, watch
 from ..gpus.cgroups import cgroup_of, container_of, limit_device_memory
 from ..gpus.isolation import Needs, needs_of
-from ..operations import inventory, leases, repairs
+from ..operations import ends, inventory, repairs
 from ..policy.admission import format_bytes
 from ..policy.gpus import Isolation, Slot, SlotKind
 from ..policy.leases import Lease, LeaseState
@@ -43,7 +43,12 @@ def watchdog_steps(post: Post) -> list[Step]:
     _OVER.clear()
     _OVER.update({slot: excess for slot, excess in seen.over.items() if slot not in unwarned})
     by_container = {lease.container: lease for lease, _ in shared}
-    return [*steps, *(_step(post, action, by_container[action.excess.container]) for action in seen.actions)]
+    steps += [_step(post, action, by_container[action.excess.container]) for action in seen.actions]
+    warned = [lease for lease, _ in shared if lease.warning and seen.over.keys().isdisjoint(lease.slots)]
+    return steps + [
+        Step(f"take back the warning of {_whose(lease)}", partial(ends.note_warning, post.desk, lease.id, ""))
+        for lease in warned
+    ]
 
 
 def _shared(post: Post) -> list[tuple[Lease, tuple[Slot, ...]]]:
@@ -61,27 +66,26 @@ def _step(post: Post, action: Warn | End, lease: Lease) -> Step:
     excess = action.excess
     taken = f"{format_bytes(excess.used)} of GPU memory, its share is {format_bytes(excess.cap)}"
     if isinstance(action, Warn):
-        problem = (
-            f"this server takes {taken}; its largest program is ended at {action.ends_at:%H:%M:%S} UTC unless it "
-            "takes less"
+        warning = (
+            f"Your server takes {taken}. Its largest program is ended at {action.ends_at:%H:%M:%S} UTC unless it takes "
+            "less."
         )
-        return Step(f"warn {lease.user}/{lease.server}: {taken}", lambda: _warn(post, lease, excess, problem))
-    return Step(f"end process {action.pid} of {lease.user}/{lease.server}: {taken}", lambda: _end(post, action, lease))
+        return Step(f"warn {_whose(lease)}: {taken}", partial(_warn, post, lease, excess, warning))
+    return Step(f"end process {action.pid} of {_whose(lease)}: {taken}", partial(_end, action))
 
 
-def _warn(post: Post, lease: Lease, excess: Excess, problem: str) -> bool:
-    told = _tell(post, lease, problem)
+def _whose(lease: Lease) -> str:
+    return f"{lease.user}/{lease.server}".rstrip("/")
+
+
+def _warn(post: Post, lease: Lease, excess: Excess, warning: str) -> bool:
+    told = ends.note_warning(post.desk, lease.id, warning)
     # Only now: while the ledger is away nobody is told, and nothing is ended.
     _OVER[excess.slot] = excess
     return told
 
 
-def _tell(post: Post, lease: Lease, problem: str) -> bool:
-    leases.report(post.desk, lease.id, busy=False, problem=problem)
-    return True
-
-
-def _end(post: Post, action: End, lease: Lease) -> bool:
+def _end(action: End) -> bool:
     container = action.excess.container
     with contextlib.ExitStack() as opened:
         try:
@@ -93,7 +97,7 @@ def _end(post: Post, action: End, lease: Lease) -> bool:
             signal.pidfd_send_signal(process, signal.SIGKILL)
         except ProcessLookupError:
             return False
-    return _tell(post, lease, "")
+    return True
 
 
 def _bound_by_kernel(post: Post, held: Mapping[str, tuple[Slot, ...]]) -> list[Step]:

@@ -109,6 +109,7 @@ leases = Table(
     Column("busy_at", UtcMs),
     Column("idle_since", UtcMs),
     Column("problem", Words, nullable=False, server_default=""),
+    Column("warning", Words, nullable=False, server_default=""),
     Column("warned", Integer),
     Column("ending", Words, nullable=False),
     Index(

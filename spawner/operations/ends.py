@@ -22,6 +22,15 @@ def note_idle(desk: Desk, was: Lease, since: datetime | None) -> bool:
         return books.leases.update(replace(lease, idle_since=since), lease)
 
 
+def note_warning(desk: Desk, lease_id: str, warning: str) -> bool:
+    """Note what a lease's user is told who takes more than their share; empty if that is over."""
+    with desk.ledger.transaction() as books:
+        lease = books.leases.get(lease_id)
+        if lease is None or lease.state is not LeaseState.ACTIVE or lease.warning == warning:
+            return False
+        return books.leases.update(replace(lease, warning=warning), lease)
+
+
 def too_long(desk: Desk) -> list[tuple[Lease, datetime]]:
     """List leases that would outrun their user's budget, each with the end that it affords.
 

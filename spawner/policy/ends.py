@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zlib import crc32
 
 from .accounting import hours_to_ms, length_ms
 from .leases import Lease, LeaseState, Spent
@@ -58,6 +59,9 @@ def notices(
         )
     if lease.state is not LeaseState.ACTIVE:
         return found
+    if lease.warning:
+        # Another one is another notice.
+        found.append(Notice(f"{lease.id}-share-{crc32(lease.warning.encode()):x}", "warning", lease.warning, now))
     passed = [minutes for minutes in warn_minutes if lease.ends_at - timedelta(minutes=minutes) <= now]
     if passed and lease.ends_at > now:
         minutes = min(passed)

@@ -97,6 +97,8 @@ class Lease:
         Since when its GPUs and kernels do nothing, where that is known.
     problem
         What its server says is wrong with its GPUs; empty if nothing is.
+    warning
+        What its user is told who takes more of a GPU than their share; empty if they do not.
     warned
         Minutes before the end of which its user was told last; None if not told yet.
     ending
@@ -124,6 +126,7 @@ class Lease:
     busy_at: datetime | None = None
     idle_since: datetime | None = None
     problem: str = ""
+    warning: str = ""
     warned: int | None = None
     ending: str = ""
 

@@ -18,6 +18,7 @@ from spawner.janitor import watchdog
 from spawner.janitor.loops import Loop, Runner
 from spawner.janitor.watchdog import watchdog_steps
 from spawner.operations import leases
+from spawner.policy.ends import notices
 from spawner.policy.leases import Lease, LeaseState
 
 from ..support.office import NOW
@@ -99,24 +100,28 @@ def test_warned_first_and_then_its_largest_process_is_ended(
     see(watch, (small, 3), (large, 6), (others[0], 7), (stranger.pid, 9))
     lease, well = hold(watch, "ann", mine), hold(watch, "bob", other)
     [warning] = watch.look(watchdog_steps)
-    assert warning.text == "warn ann/: 9 GiB of GPU memory, its share is 8 GiB"
+    assert warning.text == "warn ann: 9 GiB of GPU memory, its share is 8 GiB"
     assert warning.carry_out()
-    assert watch.office.lease(lease.id).problem == (
-        "this server takes 9 GiB of GPU memory, its share is 8 GiB; its largest program is ended at 12:01:00 UTC "
-        "unless it takes less"
+    told = (
+        "Your server takes 9 GiB of GPU memory, its share is 8 GiB. Its largest program is ended at 12:01:00 UTC "
+        "unless it takes less."
     )
+    assert watch.office.lease(lease.id).warning == told
+    # What the server reports of itself does not take it back.
+    leases.report(watch.office.desk, lease.id, busy=True, problem="")
+    [notice] = notices(watch.office.lease(lease.id), (30,), timedelta(0), timedelta(0), NOW)
+    assert (notice.level, notice.text) == ("warning", told)
     watch.office.wait(GRACE - timedelta(seconds=1))
     assert watch.look(watchdog_steps) == []  # said once
     watch.office.wait(timedelta(seconds=1))
     [end] = watch.look(watchdog_steps)
-    assert end.text == f"end process {large} of ann/: 9 GiB of GPU memory, its share is 8 GiB"
+    assert end.text == f"end process {large} of ann: 9 GiB of GPU memory, its share is 8 GiB"
     assert alive(large)
     assert end.carry_out()
     eventually(lambda: not alive(large))
     # Nobody else's, and no other of theirs.
     assert all(map(alive, [small, idle, *others, stranger.pid]))
     assert client.inspect_container(mine)["State"]["Running"]
-    assert watch.office.lease(lease.id).problem == ""
     assert watch.office.lease(well.id) == well
     # It is gone already where the look was before.
     assert not end.carry_out()
@@ -126,12 +131,16 @@ def test_who_takes_less_in_time_is_let_be(watch: Watch, client: docker.APIClient
     container = start("ann")
     pid = pids(client, container)[0]
     see(watch)
-    hold(watch, "ann", container)
+    lease = hold(watch, "ann", container)
     spec = ProcessSpec(pid=pid, memory=9 * GIB, end=30)
     again = ProcessSpec(pid=pid, memory=9 * GIB, begin=90)
     watch.see(GpuSpec(processes=(spec, again)), gpu_shares={"*": 2})
     assert watch.turn(watchdog_steps) == [True]
     watch.office.wait(GRACE)
+    [step] = watch.look(watchdog_steps)
+    assert step.text == "take back the warning of ann"
+    assert step.carry_out()
+    assert watch.office.lease(lease.id).warning == ""
     assert watch.look(watchdog_steps) == []
     # Too much again: a warning again, and the whole grace.
     watch.office.wait(timedelta(seconds=30))
@@ -211,7 +220,7 @@ def test_never_another_process(
             gone.wait()
             pid = gone.pid
     excess = Excess(lease.slots[0], mine, 9 * GIB, 8 * GIB, NOW)
-    assert not watchdog._end(watch.post, End(excess, pid), lease)
+    assert not watchdog._end(End(excess, pid))
     assert all(map(alive, [*pids(client, other), stranger.pid]))
     assert len(pids(client, other)) == 3
 

@@ -63,6 +63,7 @@ LEASES = st.builds(
     busy_at=_MAYBE,
     idle_since=_MAYBE,
     problem=TEXT,
+    warning=TEXT,
     warned=st.none() | _SMALL,
     ending=TEXT,
 )

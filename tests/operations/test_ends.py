@@ -215,3 +215,20 @@ def test_what_has_ended_is_not_idle(office: Office) -> None:
     leases.release(office.desk, seen.id, "stopped")
     assert not ends.note_idle(office.desk, seen, NOW)
     assert not ends.note_idle(office.desk, replace(seen, id="gone"), NOW)
+
+
+# --- shares that are overrun --------------------------------------------------------------------------------------
+
+
+def test_a_warning_and_its_end(office: Office) -> None:
+    office.fit(gpus(1))
+    lease = office.running("ann")
+    assert ends.note_warning(office.desk, lease.id, "Too much.")
+    assert not ends.note_warning(office.desk, lease.id, "Too much.")
+    leases.report(office.desk, lease.id, busy=False, problem="")  # the server's own word is another one
+    assert office.lease(lease.id) == replace(lease, warning="Too much.")
+    assert ends.note_warning(office.desk, lease.id, "")
+    assert office.lease(lease.id) == lease
+    leases.release(office.desk, lease.id, "stopped")
+    assert not ends.note_warning(office.desk, lease.id, "Too much.")
+    assert not ends.note_warning(office.desk, "gone", "Too much.")

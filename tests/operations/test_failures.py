@@ -116,6 +116,7 @@ OPERATIONS: dict[str, Callable[[Scene], object]] = {
     "end an offer": lambda it: leases.end(it.office.desk, it.offered.id, "olga", "why"),
     "choose": lambda it: leases.choose_at_end(it.office.desk, it.running.id, AtEnd.STOP),
     "report": lambda it: leases.report(it.office.desk, it.running.id, busy=True, problem="it sees 0 of 1"),
+    "warn": lambda it: ends.note_warning(it.office.desk, it.running.id, "Too much."),
     "idle": lambda it: ends.note_idle(it.office.desk, it.running, NOW),
     "cancel": lambda it: offers.cancel(it.office.desk, "kim", ""),
     "withdraw": lambda it: offers.withdraw(it.office.desk, it.offered.id),
