@@ -126,9 +126,7 @@ def test_extend_within_the_quota(admin: Admin) -> None:
     lease = admin.lease("ann", hours=4)
     assert "lasts until" in admin.ok("leases", "extend", lease.id, "--hours", "2", "--why", "asked nicely")
     assert close_to(ends_at(admin, lease), lease.ends_at + timedelta(hours=2))
-    assert "24 h" in admin.refused(
-        "leases", "extend", lease.id, "--hours", "30", "--why", "x", code="over_limit"
-    )
+    assert "24 h" in admin.refused("leases", "extend", lease.id, "--hours", "30", "--why", "x", code="over_limit")
     admin.ok("leases", "extend", lease.id, "--why", "as long as may be")
     assert close_to(ends_at(admin, lease), datetime.now(UTC) + timedelta(hours=24))
     assert [entry["why"] for entry in admin.audit()] == ["as long as may be", "asked nicely"]
