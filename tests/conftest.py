@@ -6,6 +6,7 @@ import docker
 import pytest
 import requests
 from docker.errors import DockerException
+from hypothesis import HealthCheck, settings
 
 from spawner.settings import DEFAULT_IMAGE
 
@@ -14,6 +15,9 @@ from .support.ledgers import postgres_cluster  # noqa: F401  for tests in any di
 from .support.nvidia.engine import gpu_engine  # noqa: F401  likewise
 
 GPU_IMAGE = DEFAULT_IMAGE.replace("-cpu", "-gpu")
+# How long an example takes says something about who else uses the machine.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 _SKIPPED = pytest.StashKey[dict[str, int]]()
 
 

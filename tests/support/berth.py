@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import docker
 import requests
 
+from spawner.cli.hub import stop_proxy
 from spawner.engine.network import remove_network
 from spawner.engine.view import HUB_LABEL
 from spawner.state import Credentials, StateDirectory
@@ -145,6 +146,7 @@ def deployment(directory: Path, **environment: str) -> Iterator[Berth]:
     try:
         yield berth
     finally:
+        stop_proxy(berth.state)  # of a hub that was killed
         for container in containers_of(client, berth):
             container.remove(force=True, v=True)
         for volume in client.volumes.list(filters={"label": f"{HUB_LABEL}={berth.state.hub_id}"}):
