@@ -20,7 +20,8 @@ from ..support.waiting import eventually
 
 _ROOT = Path(__file__).parents[2]
 _RUN = """
-import pathlib, time
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 from tests.support.nvidia.engine import second_engine
 with second_engine(pathlib.Path("/dev/null")) as engine:
     made = engine.client.create_container_from_config({"Image": engine.image, "HostConfig": {}}, "left")["Id"]
@@ -85,5 +86,5 @@ def test_what_a_killed_run_leaves_is_cleared_by_the_next(gpu_engine: GpuEngine) 
             assert f"{directory}/" not in mounts
             assert gpu_engine.client.ping()
         finally:
-            os.kill(again.pid, signal.SIGINT)
+            again.terminate()  # not SIGINT: what is started in the background ignores it
     assert not another.exists()
