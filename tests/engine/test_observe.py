@@ -146,7 +146,8 @@ def test_what_exists(
     assert (seen[ended].running, seen[ended].exit_code, seen[ended].out_of_memory) == (False, 3, False)
     end = seen[ended].finished_at
     assert end is not None
-    assert seen[ended].started_at < end <= now  # type: ignore[operator]
+    # Of a container that ends at once the engine may note the end a moment before the start.
+    assert seen[ended].started_at - timedelta(seconds=1) < end <= now  # type: ignore[operator]
     assert finished_at(client, ended) == end
 
     containers.remove(client, ended)

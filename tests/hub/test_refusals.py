@@ -30,7 +30,7 @@ def berth(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
     directory = tmp_path_factory.mktemp("refusals")
     settings = directory / "berth.yaml"
     settings.write_text(SETTINGS)
-    with deployment(directory, BERTH_CONFIG=str(settings)) as berth, berth.hub():
+    with deployment(directory, BERTH_CONFIG=str(settings), BERTH_GPUS="none") as berth, berth.hub():
         berth.add_user("ann")
         yield berth
 
@@ -41,8 +41,8 @@ def berth(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
         ({"profile": "nope"}, 403, "no profile 'nope'"),
         ({"profile": "staff"}, 403, "no profile 'staff'"),
         ({"profile": "large"}, 403, "memory 8 GiB, your limit is 4 GiB (from: default)"),
-        ({"profile": "gpu"}, 403, "hands out none"),
-        ({"profile": "small", "gpus": 2}, 403, "hands out none"),
+        ({"profile": "gpu"}, 403, "2 GPUs asked for; your limit is 1 (from: default)"),
+        ({"profile": "small", "gpus": 1}, 403, "this hub has none such to hand out"),
         ({"profile": "small", "gpus": -1}, 400, "gpus must be"),
         ({"profile": "small", "hours": "all"}, 400, "hours must be"),
         ({"profile": "small", "if_busy": "kill"}, 400, "if_busy must be"),
