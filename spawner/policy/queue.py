@@ -47,11 +47,11 @@ _Entry = tuple[_Key, Ticket]
 def ahead_of(ticket: Ticket | None, pool: Pool, rules: LeaseRules, now: datetime) -> list[_Entry]:
     """List those in the queue who go before a ticket, in no order; all for None."""
     shares, impatient = pool.shares, now - rules.patience
-    line = [(_key(other, shares, impatient), other) for other in pool.queue.values()]
+    line = pool.queue.values()
     if ticket is None:
-        return line
+        return [(_key(other, shares, impatient), other) for other in line]
     own = _key(ticket, shares, impatient)
-    return [entry for entry in line if entry[0] < own]
+    return [(key, other) for other in line if (key := _key(other, shares, impatient)) < own]
 
 
 class Rivals:
@@ -76,15 +76,20 @@ class Rivals:
         self.closed: frozenset[SlotClass] = frozenset()
         # Few lines of many tickets, one per wish: the pool gives the same classes for the same wish. A course's seats
         # are its own, whatever is closed.
-        lines: dict[tuple[int, bool], tuple[tuple[SlotClass, ...], list[_Entry]]] = {}
+        wishes: dict[tuple[object, ...], list[_Entry]] = {}
         for entry in ahead:
             request = entry[1].request
-            wanted, seated = pool.classes(request, ALL), bool(pool.reservations_of(request.course, now))
-            line = lines.get((id(wanted), seated))
-            if line is None:
-                lines[id(wanted), seated] = wanted, [entry]
+            wish = request.models, request.kinds, request.memory, request.count > 1, request.course
+            alike = wishes.get(wish)
+            if alike is None:
+                wishes[wish] = [entry]
             else:
-                line[1].append(entry)
+                alike.append(entry)
+        lines: dict[tuple[int, bool], tuple[tuple[SlotClass, ...], list[_Entry]]] = {}
+        for alike in wishes.values():
+            request = alike[0][1].request
+            wanted, seated = pool.classes(request, ALL), bool(pool.reservations_of(request.course, now))
+            lines.setdefault((id(wanted), seated), (wanted, []))[1].extend(alike)
         concerned, before = set(classes), 0
         while before < len(concerned):
             before = len(concerned)
