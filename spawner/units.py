@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from .policy.admission import format_bytes
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)
 
 
@@ -25,7 +25,7 @@ def parse_bytes(value: object) -> object:
     match = _SIZE.fullmatch(value)
     if match is None:
         raise ValueError('a size such as "2 GiB" or "512 MiB"')
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return int(float(match[1]) * UNITS[match[2].upper()])
 
 
 Bytes = Annotated[

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, settings
 from spawner.settings import DEFAULT_IMAGE
 
 from .support import nvml, postgres
-from .support.ledgers import postgres_cluster  # noqa: F401  for tests in any directory
+from .support.engine_fixtures import client, hub_id, tiny  # noqa: F401  for tests in any directory
+from .support.ledgers import postgres_cluster  # noqa: F401  likewise
 from .support.nvidia.engine import gpu_engine  # noqa: F401  likewise
 
 GPU_IMAGE = DEFAULT_IMAGE.replace("-cpu", "-gpu")

@@ -1,9 +1,9 @@
 """The GPU ledger made ready before the hub starts: its schema, and which GPUs there are."""
 
 from ..errors import BerthError
-from ..gpus.isolation import HostPlaces, enforced, survey
+from ..gpus.host import look
+from ..gpus.isolation import HostPlaces
 from ..gpus.probes import open_probe
-from ..gpus.slots import Share, lay_out
 from ..ledger import Ledger
 from ..operations import inventory
 from ..operations.desk import Desk, utc_now
@@ -37,17 +37,14 @@ def prepare_ledger(deployment: Deployment, output: Output) -> None:
 def _note_gpus(deployment: Deployment, desk: Desk, output: Output) -> None:
     settings = deployment.settings
     probe = open_probe(settings.gpus, demo=settings.sign_in.method == "demo", clock=utc_now)
-    if probe is None:
-        inventory.sync(desk, LOCAL_NODE, [], [])
-        return
     try:
-        found = probe.inventory()
+        layout, _ = look(probe, settings.gpu_shares, HostPlaces(pipes=settings.mps_pipes, shm=settings.mps_shm))
     finally:
-        probe.close()
-    sharing = {name: Share(count) for name, count in settings.gpu_shares.items()}
-    places = HostPlaces(pipes=settings.mps_pipes, shm=settings.mps_shm)
-    layout = lay_out(found, sharing, enforced=enforced(survey(found, places)))
+        if probe is not None:
+            probe.close()
     inventory.sync(desk, LOCAL_NODE, layout.gpus, layout.slots)
+    if probe is None:
+        return
     models = ", ".join(sorted({gpu.model for gpu in layout.gpus})) or "none"
     output.step(f"GPUs: {len(layout.gpus)} ({models}), {len(layout.slots)} to lease")
     for note in layout.notes:

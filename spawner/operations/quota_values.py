@@ -6,10 +6,9 @@ from fractions import Fraction
 
 from ..errors import QuotaInvalid
 from ..policy.admission import format_bytes
+from ..units import UNITS, UNLIMITED
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"\s*(\d{1,19}(?:\.\d{1,15})?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)
-UNLIMITED = "unlimited"
 NOTHING = "none"  # no name at all; a value left empty is a mistake
 
 _SIZES = {"memory": 64 << 20, "shm": 1 << 20, "home": 0}
@@ -61,7 +60,7 @@ def _names(dimension: str, text: str) -> frozenset[str]:
 
 def _size(dimension: str, text: str) -> int:
     match = _SIZE.fullmatch(text)
-    size = int(Fraction(match[1]) * _UNITS[match[2].upper()]) if match else -1
+    size = int(Fraction(match[1]) * UNITS[match[2].upper()]) if match else -1
     if not _SIZES[dimension] <= size <= _LARGEST_SIZE:
         least = format_bytes(_SIZES[dimension])
         unlimited = f", or {UNLIMITED}" if dimension in _NO_BOUND else ""
@@ -100,7 +99,7 @@ def show_value(dimension: str, value: float | frozenset[str]) -> str:
     if dimension in _SIZES:
         # Exact where a unit divides it; a rounded one would not be read back as the same.
         size = int(value)
-        unit = next((unit for unit in "TGMK" if size and size % _UNITS[unit] == 0), "")
-        return f"{size // _UNITS[unit]} {unit}iB" if unit else f"{size} B"
+        unit = next((unit for unit in "TGMK" if size and size % UNITS[unit] == 0), "")
+        return f"{size // UNITS[unit]} {unit}iB" if unit else f"{size} B"
     # Not :g, whose six digits would not be read back as the same.
     return str(int(value)) if value == int(value) else repr(value)

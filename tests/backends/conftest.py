@@ -1,6 +1,5 @@
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -15,7 +14,6 @@ from spawner.backends.docker import TensorFlowSpawner
 from spawner.engine.client import shared_engine
 
 from ..support.flaky_engine import FlakyEngine, flaky_engine
-from ..support.tiny_image import ensure_tiny_image, remove_traces
 
 MakeSpawner = Callable[..., Any]
 PROFILES = [
@@ -63,25 +61,6 @@ def spawner(make_user: Callable[..., Any]) -> Any:
     return make_user()._new_spawner(
         "", spawner_class=TensorFlowSpawner, hub=Hub(), hub_id="0a1b2c3d", profiles=PROFILES
     )
-
-
-@pytest.fixture(scope="session")
-def client() -> Iterator[docker.APIClient]:
-    connected = docker.APIClient(version="auto")
-    yield connected
-    connected.close()
-
-
-@pytest.fixture(scope="session")
-def tiny(client: docker.APIClient) -> str:
-    return ensure_tiny_image(client)
-
-
-@pytest.fixture(scope="module")
-def hub_id(client: docker.APIClient) -> Iterator[str]:
-    made = secrets.token_hex(4)
-    yield made
-    remove_traces(client, made)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,30 +11,10 @@ from spawner.engine.view import EngineView
 from spawner.policy.model import Limits
 
 from ..support.flaky_engine import FlakyEngine, flaky_engine
-from ..support.tiny_image import PORT, ensure_tiny_image, remove_traces
+from ..support.tiny_image import PORT
 
 Specify = Callable[..., ContainerSpec]
 LIMITS = Limits(cpu=0.5, memory=64 << 20, processes=50, shm=2 << 20, open_files=256, gpus=0)
-
-
-@pytest.fixture(scope="session")
-def client() -> Iterator[docker.APIClient]:
-    connected = docker.APIClient(version="auto")
-    yield connected
-    connected.close()
-
-
-@pytest.fixture(scope="session")
-def tiny(client: docker.APIClient) -> str:
-    return ensure_tiny_image(client)
-
-
-@pytest.fixture(scope="module")
-def hub_id(client: docker.APIClient) -> Iterator[str]:
-    """A hub of this module's own; all that it makes is removed."""
-    made = secrets.token_hex(4)
-    yield made
-    remove_traces(client, made)
 
 
 @pytest.fixture(scope="module")
