@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .gpus.choice import parse_choice
+from .metrics.settings import MetricsSettings
 from .policy.gpus import SlotKind
 from .policy.leases import LeaseRules
 from .policy.model import AtEnd, LimitRule, LimitRules, Profile
@@ -380,6 +381,7 @@ class Settings(SpawnerSettings, BaseSettings):
         description="Registers a service `automation` with an admin's scopes, for scripts.",
     )
     sign_in: SignIn = Field(default_factory=SignIn, description="How people sign in.")
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Metrics for Prometheus.")
     pip_index_url: str | None = Field(
         None, description="Python package index for image builds, where the usual one cannot be reached."
     )

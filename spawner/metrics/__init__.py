@@ -1,0 +1,1 @@
+"""Berth's metrics: each declared once, here; the exporter, the janitor and the hub serve their part of them."""
