@@ -26,7 +26,7 @@ class MetricsSettings(BaseModel):
     key: Path | None = Field(None, description="PEM file with the certificate's key.")
     hash_users: bool = Field(
         False,
-        description="Put a keyed hash in place of each user's name in metrics; `berth usage` and the ledger keep names.",
+        description="Put a keyed hash in place of each user's name in metrics; `berth usage` keeps names.",
     )
     processes: bool = Field(True, description="Whether each process on a GPU has samples of its own.")
     home_minutes: Annotated[float, Field(ge=0)] = Field(

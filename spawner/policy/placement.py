@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from .gpus import Slot
-from .leases import GpuRequest, LeaseRules, LeaseState
-from .pool import FREE, Pool, SlotClass
+from .leases import GpuRequest, Lease, LeaseRules
+from .pool import FREE, Pool, SlotClass, end_of
 
 _Times = tuple[datetime, datetime]
 _Known = tuple[int, timedelta, datetime]
@@ -58,8 +58,7 @@ class Promises:
             times = sorted([*times, *self.wanted[slot_id]])
         lease = pool.holder(slot_id)
         if lease is not None:
-            end = now if lease.state is LeaseState.RELEASING else max(lease.ends_at, now)
-            times.insert(0, (now, end + rules.turnover))
+            times.insert(0, (now, _free_again(lease, rules, now)))
         return times
 
     def learn(self, slot_class: SlotClass, node: str, request: GpuRequest, length: timedelta, start: datetime) -> None:
@@ -73,6 +72,16 @@ class Promises:
         return max(
             (start for count, shorter, start in learnt if count <= request.count and shorter <= length), default=None
         )
+
+
+def _free_again(lease: Lease, rules: LeaseRules, now: datetime) -> datetime:
+    """Tell when a lease's slots are free again, if it runs to its end.
+
+    That is ``turnover`` after its end also where the end has passed: were it always so far from now on, a promise would
+    move as time does, and what it was to begin with could be lent to somebody behind. Who takes longer has it anew.
+    """
+    again = end_of(lease) + rules.turnover
+    return again if again >= now else now + rules.turnover
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +298,7 @@ def _by_bound(
 
     def of_class(rank: int) -> Iterator[tuple[datetime, int, str]]:
         for end, node in pool.soonest(classes[rank], count):
-            yield now if end is FREE else max(end, now) + rules.turnover, rank, node
+            yield now if end is FREE else max(end + rules.turnover, now), rank, node
 
     return of_class(0) if len(classes) == 1 else heapq.merge(*map(of_class, range(len(classes))))
 

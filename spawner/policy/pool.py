@@ -14,9 +14,8 @@ from .gpus import Slot, SlotKind
 from .leases import GpuRequest, Lease, LeaseState, Reservation, Ticket, TicketState
 from .quota import allows
 
-# Before every end: of slots that are free, and of leases that are being released.
+# Before every end of a lease.
 FREE = datetime.min.replace(tzinfo=UTC)
-RELEASING = FREE.replace(day=2)
 
 
 class SlotClass(NamedTuple):
@@ -165,7 +164,7 @@ class Pool:
     def soonest(self, slot_class: SlotClass, count: int) -> list[tuple[datetime, str]]:
         """List the nodes that have so many usable slots of a class, in the order in which so many leases of them end.
 
-        Each with that time; `FREE` where so many are free, `RELEASING` where the last of them is being released.
+        Each with that time; `FREE` where so many are free.
         """
         known = self._soonest.setdefault(slot_class, {})
         if count not in known:
@@ -193,7 +192,7 @@ class Pool:
         self._soonest.pop(slot_class, None)
         lease = self.holder(slot.id)
         if lease is not None:
-            insort(self._ends.setdefault(slot_class, {}).setdefault(slot.node, []), _end(lease))
+            insort(self._ends.setdefault(slot_class, {}).setdefault(slot.node, []), end_of(lease))
             return
         self._free.setdefault(slot_class, {}).setdefault(slot.node, set()).add(slot.id)
         self._islands[slot.node, slot.island, slot_class] += 1
@@ -207,7 +206,7 @@ class Pool:
         lease = self.holder(slot.id)
         if lease is not None:
             ends = self._ends[slot_class][slot.node]
-            del ends[bisect_left(ends, _end(lease))]
+            del ends[bisect_left(ends, end_of(lease))]
             return
         free = self._free[slot_class][slot.node]
         free.remove(slot.id)
@@ -309,5 +308,6 @@ def class_of(slot: Slot) -> SlotClass:
     return SlotClass(slot.model, slot.kind, slot.memory)
 
 
-def _end(lease: Lease) -> datetime:
-    return RELEASING if lease.state is LeaseState.RELEASING else lease.ends_at
+def end_of(lease: Lease) -> datetime:
+    """Tell when a lease ends, or ended if it is being released already."""
+    return min(lease.changed_at, lease.ends_at) if lease.state is LeaseState.RELEASING else lease.ends_at

@@ -190,7 +190,9 @@ def pools(draw: st.DrawFn, most_nodes: int = 2, most_gpus: int = 4, *, reserved:
         state = draw(st.sampled_from([None, None, *sorted(HELD)]))
         if state is not None:
             user = draw(st.sampled_from(["ann", "bob", "eve"]))
-            pool.put_lease(lease(f"l{number}", [slot_id], draw(MINUTES), user=user, state=state))
+            # Since when it is being released: the turnover is over by now, or not.
+            started = draw(st.sampled_from([-60, -1])) if state is LeaseState.RELEASING else -60
+            pool.put_lease(lease(f"l{number}", [slot_id], draw(MINUTES), user=user, state=state, started=started))
     if reserved:
         for number in range(draw(st.integers(0, 3))):
             seats = draw(st.lists(st.sampled_from(ids), min_size=1, max_size=4, unique=True))

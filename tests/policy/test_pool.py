@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spawner.policy.gpus import SlotKind
 from spawner.policy.leases import LeaseState, TicketState
-from spawner.policy.pool import FREE, RELEASING, Pool, SlotClass, class_of
+from spawner.policy.pool import FREE, Pool, SlotClass, class_of
 from spawner.policy.quota import ALL
 
 from .pools import GIB, HELD, MINUTES, at, gpus, inventories, lease, request, reservation, shared, slot, ticket
@@ -62,7 +62,11 @@ def naive(pool: Pool) -> dict[str, Any]:
                 if slots[slot_id].usable:
                     held = holder.get(slot_id)
                     times.append(
-                        FREE if held is None else RELEASING if held.state is LeaseState.RELEASING else held.ends_at
+                        FREE
+                        if held is None
+                        else min(held.changed_at, held.ends_at)
+                        if held.state is LeaseState.RELEASING
+                        else held.ends_at
                     )
             if len(times) >= count:
                 found.append((sorted(times)[count - 1], node))
