@@ -56,7 +56,11 @@ def _adding(insert: postgresql.Insert | sqlite.Insert) -> postgresql.Insert | sq
     )
 
 
-_ADD_POSTGRES, _ADD_SQLITE = _adding(postgresql.insert(_shares)), _adding(sqlite.insert(_shares))
+# Of an insert, SQLAlchemy forgets how many rows it was, unless told so.
+_ADD_POSTGRES, _ADD_SQLITE = (
+    _adding(insert).execution_options(preserve_rowcount=True)
+    for insert in (postgresql.insert(_shares), sqlite.insert(_shares))
+)
 
 
 class ShareKeeper:

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
-from spawner.ledger import AuditEntry, Ledger
+from spawner.ledger import AuditEntry, Ledger, tables
 from spawner.ledger.usage import By
 from spawner.policy.accounting import decayed_ms, overlap_ms
 from spawner.policy.gpus import GpuState, SlotKind
@@ -122,6 +123,16 @@ def test_shares_are_what_all_rows_give(
     for user, share in shares.items():
         intervals = [(row.started_at, row.ended_at, 1) for row in rows if row.user == user]
         assert share == pytest.approx(decayed_ms(intervals, now, lives[3]), rel=1e-9, abs=1e-6)
+
+
+def test_a_booking_adds_to_the_kept_share(ledger: Ledger) -> None:
+    """And does not sum up all rows of the user again: in a year those are many."""
+    with _Undo(ledger) as books:
+        books.usage.insert([usage("1", "ann", NOW - HOUR, NOW)], WEEK)
+        # What no sum over the rows would give.
+        books.usage._work.connection.execute(update(tables.shares).values(decayed_ms=1e9))
+        books.usage.insert([usage("2", "ann", NOW - HOUR, NOW)], WEEK)
+        assert books.usage.shares(["ann"], NOW, WEEK)["ann"] == pytest.approx(1e9 + 3_600_000, abs=100_000)
 
 
 # --- leases, audit ------------------------------------------------------------------------------------------------
