@@ -3,6 +3,8 @@
 MIN_NODE=20 # what configurable-http-proxy 5.3 declares
 ENVIRONMENT=.venv
 LOG=${TMPDIR:-/tmp}/berth-bootstrap.$$.log
+START_POLICY=/usr/sbin/policy-rc.d # where it says 101, packages start nothing
+no_starts=false                    # whether that file is ours
 
 fail() {
     echo "berth: $*" >&2
@@ -21,7 +23,7 @@ watch() {
     : >"$LOG"
     "$@" >"$LOG" 2>&1 </dev/null &
     child=$!
-    trap 'kill "$child" 2>/dev/null; rm -f "$LOG"; exit 130' INT TERM
+    trap 'kill "$child" 2>/dev/null; rm -f "$LOG"; ! $no_starts || rm -f "$START_POLICY"; exit 130' INT TERM
     shown=
     while kill -0 "$child" 2>/dev/null; do
         done_now=$(grep -cE "$pattern" "$LOG" || true)
@@ -37,6 +39,7 @@ watch() {
     trap - INT TERM
     status=0
     wait "$child" || status=$?
+    ! $no_starts || [ "$status" -eq 0 ] || rm -f "$START_POLICY"
     if [ "$status" -ne 0 ]; then
         tail -n 15 "$LOG" | sed 's/^/    /' >&2
         rm -f "$LOG"
@@ -103,10 +106,12 @@ missing_packages() {
         # The ledger's other database.
         command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo postgresql
     fi
+    # Its promtool tries the rules, in the tests.
+    if [ "$1" = dev ] || [ -n "${2:-}" ]; then command -v prometheus >/dev/null || echo prometheus; fi
 }
 
 install_packages() {
-    packages=$(missing_packages "$1" | tr '\n' ' ')
+    packages=$(missing_packages "$@" | tr '\n' ' ')
     [ -n "$packages" ] || return 0
     if ! is_root; then
         fail "Berth needs ${packages% }, which only root can install: apt-get install ${packages% }"
@@ -122,9 +127,13 @@ install_packages() {
     case " $packages " in
     *" postgresql "*) no_system_cluster ;;
     esac
+    case " $packages " in
+    *" prometheus "*) no_system_prometheus ;;
+    esac
     # shellcheck disable=SC2086  # a list of names
     watch "Packages: ${packages% }" 0 '^Setting up ' \
         apt-get install --yes --no-install-recommends $packages
+    ! $no_starts || rm -f "$START_POLICY"
 }
 
 # Debian makes and starts a cluster where PostgreSQL is installed anew; the tests run one of their own.
@@ -132,6 +141,19 @@ no_system_cluster() {
     watch "Packages: postgresql-common" 0 '^Setting up ' \
         apt-get install --yes --no-install-recommends postgresql-common
     sed -i 's/^#* *create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+}
+
+# Debian starts a Prometheus for the whole machine where the package is installed anew, now and at each boot, on the
+# port of ours. Masked it never does; `systemctl unmask prometheus` gives it back. What is not systemd asks policy-rc.d.
+no_system_prometheus() {
+    if [ -d /etc/systemd/system ] && [ ! -e /etc/systemd/system/prometheus.service ]; then
+        ln -s /dev/null /etc/systemd/system/prometheus.service
+    fi
+    if [ ! -d /run/systemd/system ] && [ ! -e "$START_POLICY" ]; then
+        no_starts=true
+        printf '#!/bin/sh\nexit 101\n' >"$START_POLICY"
+        chmod +x "$START_POLICY"
+    fi
 }
 
 # --- the Python environment ---
