@@ -1,6 +1,7 @@
 """What decides whether a test can run on this machine, and says so when it cannot."""
 
 import shutil
+from collections import Counter
 
 import docker
 import pytest
@@ -19,7 +20,7 @@ GPU_IMAGE = DEFAULT_IMAGE.replace("-cpu", "-gpu")
 # How long an example takes says something about who else uses the machine.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
-_SKIPPED = pytest.StashKey[dict[str, int]]()
+_ON_THE_ENGINE = ("docker", "image", "gpu_image", "browser", "hub")
 
 
 def _why_not() -> dict[str, str]:
@@ -43,17 +44,19 @@ def _why_not() -> dict[str, str]:
     return reasons
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = _why_not()
-    skipped: dict[str, int] = {}
     for item in items:
         reason = next((why for marker, why in reasons.items() if item.get_closest_marker(marker)), None)
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
-            skipped[reason] = skipped.get(reason, 0) + 1
-    config.stash[_SKIPPED] = skipped
+        if any(map(item.get_closest_marker, _ON_THE_ENGINE)):
+            # One after the other, while another process runs those that need none (pytest -n 2 --dist loadgroup).
+            item.add_marker(pytest.mark.xdist_group("engine"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for reason, count in config.stash.get(_SKIPPED, {}).items():
-        terminalreporter.write_line(f"NOT TESTED HERE: {count} tests, {reason}", yellow=True, bold=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()))
+    for reason, count in skipped.items():
+        why = reason.removeprefix("Skipped: ")
+        terminalreporter.write_line(f"NOT TESTED HERE: {count} tests, {why}", yellow=True, bold=True)
