@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spawner.cli.processes import Process, listener, read_pid
+from spawner.processes import Process, listener, read_pid
 
 
 def sleeper(code: str = "import time; print(flush=True); time.sleep(60)") -> subprocess.Popen[str]:

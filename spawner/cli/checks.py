@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import DiskNearlyFull, NotRoot, PortTaken, SettingsInvalid
 from ..policy.admission import format_bytes
-from .processes import Process, listener
+from ..processes import Process, listener
 
 STATE_SPACE = 100 << 20  # a database and logs
 ENGINE_SPACE = 1 << 30  # what users' containers write outside their homes

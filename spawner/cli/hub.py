@@ -17,7 +17,7 @@ from .. import errors
 from ..errors import BerthError, HubNotReady, StateDirectoryBusy
 from ..state import StateDirectory, StateLock
 from .deployment import Deployment
-from .processes import Process, read_pid
+from ..processes import Process, read_pid
 
 _LOG_LIMIT = 20 << 20
 _READY_SECONDS = 120.0

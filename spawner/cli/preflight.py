@@ -25,7 +25,7 @@ from ..settings import HUB_PORT
 from .checks import ENGINE_SPACE, STATE_SPACE, require_port
 from .deployment import Deployment
 from .hub import orphaned_proxy, running_hub
-from .processes import listener
+from ..processes import listener
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 _CGROUPS = Path("/sys/fs/cgroup")

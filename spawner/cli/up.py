@@ -20,7 +20,7 @@ from .hub import Hub, answers, orphaned_proxy, running_hub, start_hub, stop_prox
 from .images import ensure_images
 from .ledger import prepare_ledger
 from .output import Output, json_option
-from .processes import listener
+from ..processes import listener
 
 _PATIENCE_SECONDS = 60.0
 

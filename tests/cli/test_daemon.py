@@ -15,7 +15,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from spawner.cli.processes import Process
+from spawner.processes import Process
 from spawner.engine.daemon import EnginePlaces, ensure_engine
 from spawner.errors import EngineUnavailable
 

@@ -16,7 +16,7 @@ from spawner.cli.deployment import ROOT, Deployment
 from spawner.cli.doctor import examine
 from spawner.cli.ledger_health import ledger as ledger_check
 from spawner.cli.preflight import Scene, engine_clock, space, synchronised
-from spawner.cli.processes import Process
+from spawner.processes import Process
 from spawner.engine.versions import Finding, Level
 from spawner.errors import LedgerOutdated, LedgerUnavailable
 from spawner.janitor.schedule import loops

@@ -18,7 +18,7 @@ import pytest
 from docker.errors import NotFound
 
 from spawner.cli.hub import orphaned_proxy
-from spawner.cli.processes import Process, listener
+from spawner.processes import Process, listener
 
 from .conftest import EMPTY, Command
 
