@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from .errors import SettingsInvalid
+from .metrics.settings import MetricsSettings
 from .settings import Settings
 from .strict_yaml import StrictLoader
 
@@ -66,6 +67,7 @@ def _resolved(settings: Settings, base: Path) -> Settings:
             "sign_in": settings.sign_in.resolved(base),
             "shared_dir": settings.shared_dir and _absolute(settings.shared_dir, base),
             "certificates": tuple(_absolute(path, base) for path in settings.certificates),
+            "metrics": _absolute_metrics(settings.metrics, base),
             "database_url": settings.database_url and _absolute_database(settings.database_url, base),
         }
     )
@@ -73,6 +75,12 @@ def _resolved(settings: Settings, base: Path) -> Settings:
 
 def _absolute(path: Path, base: Path) -> Path:
     return (base / path.expanduser()).resolve()
+
+
+def _absolute_metrics(metrics: MetricsSettings, base: Path) -> MetricsSettings:
+    names = "certificate", "key", "job_mapping_dir"
+    paths = {name: path for name in names if (path := getattr(metrics, name)) is not None}
+    return metrics.model_copy(update={name: _absolute(path, base) for name, path in paths.items()})
 
 
 def _absolute_database(url: SecretStr, base: Path) -> SecretStr:

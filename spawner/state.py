@@ -147,6 +147,15 @@ class StateDirectory:
         return self.path / "crypt-key"
 
     @property
+    def prometheus_token_file(self) -> Path:
+        """The token with which Prometheus reads the hub's metrics."""
+        return self.path / "prometheus-token"
+
+    @property
+    def metrics_key_file(self) -> Path:
+        return self.path / "metrics-key"
+
+    @property
     def lock_file(self) -> Path:
         return self.path / "lock"
 
@@ -159,6 +168,16 @@ class StateDirectory:
     def crypt_key(self) -> str:
         """Key of what JupyterHub stores encrypted, 32 bytes in hexadecimal digits; made at first use."""
         return _once(self.crypt_key_file, secrets.token_hex(32))
+
+    @property
+    def prometheus_token(self) -> str:
+        """What lies in `prometheus_token_file`; made at first use."""
+        return _once(self.prometheus_token_file, secrets.token_hex(32))
+
+    @property
+    def metrics_key(self) -> bytes:
+        """Key of the hashes that stand for users in metrics, see `spawner.metrics.pseudonyms`; made at first use."""
+        return bytes.fromhex(_once(self.metrics_key_file, secrets.token_hex(32)))
 
     def known_hub_id(self) -> str | None:
         """Read the hub id where there is one; make none."""

@@ -52,7 +52,10 @@ def test_another_file_by_environment(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "berth.yaml").write_text("port: 9000\n")
     elsewhere = tmp_path / "else" / "where.yaml"
     elsewhere.parent.mkdir()
-    elsewhere.write_text("port: 9001\nstate_dir: state\ncertificates: [ca.pem]\nshared_dir: ../data\n")
+    elsewhere.write_text(
+        "port: 9001\nstate_dir: state\ncertificates: [ca.pem]\nshared_dir: ../data\n"
+        "metrics: {certificate: tls/berth.pem, key: /etc/berth.key, job_mapping_dir: jobs}\n"
+    )
     monkeypatch.setenv("BERTH_CONFIG", str(elsewhere))
     settings = load_settings(tmp_path)
     assert settings.port == 9001
@@ -60,6 +63,9 @@ def test_another_file_by_environment(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert settings.state_dir == elsewhere.parent / "state"
     assert settings.certificates == (elsewhere.parent / "ca.pem",)
     assert settings.shared_dir == tmp_path / "data"
+    assert settings.metrics.certificate == elsewhere.parent / "tls" / "berth.pem"
+    assert settings.metrics.key == Path("/etc/berth.key")
+    assert settings.metrics.job_mapping_dir == elsewhere.parent / "jobs"
 
 
 def test_a_named_file_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,8 @@ def test_it_is_its_owner_s_alone(state: StateDirectory) -> None:
     assert mode(state.path) == 0o700
     assert state.credentials(URL)
     assert state.crypt_key
+    assert state.prometheus_token
+    assert state.metrics_key
     assert {mode(path) for path in state.path.iterdir()} == {0o600}
 
 
@@ -46,6 +48,13 @@ def test_the_hub_id_is_made_once(state: StateDirectory) -> None:
     assert len(state.hub_id) == 8
     assert int(state.hub_id, 16) >= 0
     assert state.hub_id == StateDirectory(state.path).hub_id == state.known_hub_id()
+
+
+def test_the_keys_of_metrics_are_made_once(state: StateDirectory) -> None:
+    again = StateDirectory(state.path)
+    assert len(state.metrics_key) == 32
+    assert state.metrics_key == again.metrics_key
+    assert state.prometheus_token == again.prometheus_token == state.prometheus_token_file.read_text().strip()
 
 
 def test_all_who_race_for_the_hub_id_get_the_same(tmp_path: Path) -> None:

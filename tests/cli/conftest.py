@@ -16,7 +16,7 @@ import pytest
 from spawner.cli.hub import running_hub
 from spawner.state import StateDirectory
 
-from ..support.ports import free_ports
+from ..support.ports import free_ports, metrics_ports
 from .admin import Admin
 from .admin import admin as admin_of
 
@@ -77,7 +77,7 @@ class Command:
 
 
 def command(directory: Path) -> Command:
-    settings = {"BERTH_STATE_DIR": str(directory / "state"), "BERTH_PORT": str(free_ports(1)[0])}
+    settings = {"BERTH_STATE_DIR": str(directory / "state"), "BERTH_PORT": str(free_ports(1)[0]), **metrics_ports()}
     return Command(directory, settings)
 
 

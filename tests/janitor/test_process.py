@@ -15,6 +15,7 @@ from spawner.operations import inventory
 
 from ..support.api_hub import TOKEN, ApiHub
 from ..support.office import Office
+from ..support.ports import metrics_ports
 from ..support.processes import process
 from ..support.waiting import eventually
 
@@ -35,6 +36,7 @@ def command(hub: ApiHub, office: Office, tmp_path: Path) -> tuple[list[str], dic
     environment = {
         "BERTH_STATE_DIR": str(tmp_path),
         "BERTH_GPUS": "sim:2",
+        **metrics_ports(),
         "BERTH_DATABASE_URL": office.place.url,
         "JUPYTERHUB_API_URL": hub.api_url,
         "JUPYTERHUB_API_TOKEN": TOKEN,

@@ -21,7 +21,7 @@ from spawner.engine.view import HUB_LABEL
 from spawner.state import Credentials, StateDirectory
 
 from .npm import ROOT, configurable_http_proxy
-from .ports import free_ports
+from .ports import free_ports, metrics_ports
 from .processes import process, wait_for_http
 
 T = TypeVar("T")
@@ -50,10 +50,19 @@ class Berth:
     port: int
     environment: dict[str, str] = field(default_factory=dict)
     token: str = field(default_factory=lambda: secrets.token_hex(16))
+    metrics: dict[str, str] = field(default_factory=metrics_ports)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def janitor_metrics(self) -> str:
+        return f"http://127.0.0.1:{self.variables['BERTH_METRICS__JANITOR_PORT']}/metrics"
+
+    @property
+    def exporter_metrics(self) -> str:
+        return f"http://127.0.0.1:{self.variables['BERTH_METRICS__EXPORTER_PORT']}/metrics"
 
     @property
     def state(self) -> StateDirectory:
@@ -73,6 +82,7 @@ class Berth:
             "BERTH_STATE_DIR": str(self.state.path),
             "BERTH_PORT": str(self.port),
             "BERTH_API_TOKEN": self.token,
+            **self.metrics,
             "PATH": f"{configurable_http_proxy().parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             **self.environment,
         }

@@ -20,6 +20,12 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
+def metrics_ports() -> dict[str, str]:
+    """Give the settings, as environment, by which a deployment's metrics are on free ports."""
+    names = "BERTH_METRICS__EXPORTER_PORT", "BERTH_METRICS__JANITOR_PORT"
+    return {name: str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as listener:
         try:
