@@ -138,6 +138,6 @@ def _eta(
         line = forecast(pool, lambda one: conditions if one.id == place.id else terms_of(one), desk.rules, now)
     finally:
         if not known:
-            pool.queue.pop(place.id)
+            pool.drop_ticket(place.id)
     mine = next(serving for serving in line if serving.ticket.id == place.id)
     return int((mine.placement.start - now).total_seconds()) if mine.placement else None

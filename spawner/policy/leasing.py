@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import chain
-from typing import Any
 
 from .accounting import free_again_at, hours_to_ms
 from .leases import Allot, GpuRequest, LeaseRules, Spent, Ticket, TicketState, Wait
 from .model import Deny
 from .placement import Placement, place
 from .pool import Pool, SlotClass
-from .queue import Rivals, Terms, TermsOf, ahead_of, walk
+from .queue import Ahead, Rivals, Terms, TermsOf, ahead_of, walk
 from .quota import ALL, Quota
 
 _HOUR_MS = 3_600_000
@@ -39,7 +39,7 @@ def _allowed(pool: Pool, request: GpuRequest, quota: Quota, spent: Spent, rules:
     if (
         spent.gpus_held + request.count > quota.gpus
         or (request.hours is not None and request.hours > quota.lease_hours)
-        or not any(_fits_a_node(pool, slot_class, request.count) for slot_class in classes)
+        or not pool.able(classes, request.count, usable=False)
     ):
         return None
     wanted = _wanted(request, quota)
@@ -92,6 +92,7 @@ def _left(budget: int, spent: Spent) -> int:
     return max(0, budget - spent.used_ms - spent.committed_ms)
 
 
+@lru_cache(maxsize=256)
 def lease_length(hours: float) -> timedelta:
     """Give hours as a length of time; what a calendar does not hold is cut down to ten years."""
     return timedelta(hours=min(hours, _TEN_YEARS))
@@ -192,7 +193,7 @@ def decide(
 
 
 def _behind(
-    ahead: list[tuple[Any, Ticket]],
+    ahead: Ahead,
     request: GpuRequest,
     conditions: Terms,
     pool: Pool,

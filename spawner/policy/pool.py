@@ -26,6 +26,16 @@ class SlotClass(NamedTuple):
     memory: int
 
 
+class Wish(NamedTuple):
+    """What makes a request's classes, and whether it may have seats: all that tells whom it competes with."""
+
+    models: frozenset[str]
+    kinds: frozenset[SlotKind]
+    memory: int
+    several: bool
+    course: str
+
+
 class Pool:
     """What exists and who holds it.
 
@@ -49,7 +59,7 @@ class Pool:
     ) -> None:
         self.slots: dict[str, Slot] = {}
         self.leases: dict[str, Lease] = {}
-        self.queue: dict[str, Ticket] = {}
+        self._queue: dict[str, Ticket] = {}
         self.reservations: dict[str, Reservation] = {}
         self.shares: Mapping[str, float] = shares if shares is not None else {}
         self._holder: dict[str, str] = {}
@@ -64,8 +74,11 @@ class Pool:
         self._on_gpu: Counter[str] = Counter()
         # Answers that hold until a slot of the class, or the inventory, changes.
         self._soonest: dict[SlotClass, dict[int, list[tuple[datetime, str]]]] = {}
+        self._most_free: dict[SlotClass, int] = {}
         self._fitting: dict[tuple[object, ...], tuple[SlotClass, ...]] = {}
         self._widest: dict[tuple[SlotClass, bool], int] = {}
+        self._able: dict[tuple[tuple[SlotClass, ...], int, bool], tuple[SlotClass, ...]] = {}
+        self._lines: dict[Wish, dict[str, Ticket]] = {}
         for slot in slots:
             self.add_slot(slot)
         for lease in leases:
@@ -89,11 +102,15 @@ class Pool:
         self._index(slot)
         self._fitting.clear()
         self._widest.clear()
+        self._able.clear()
 
     def holder(self, slot_id: str) -> Lease | None:
         """Give the lease that holds a slot."""
         lease = self._holder.get(slot_id)
         return None if lease is None else self.leases[lease]
+
+    def class_of(self, slot_id: str) -> SlotClass:
+        return self._class[slot_id]
 
     def classes(self, request: GpuRequest, models: frozenset[str]) -> tuple[SlotClass, ...]:
         """List the classes that will do for a request, the least valuable first; for several GPUs whole ones first.
@@ -136,7 +153,10 @@ class Pool:
 
     def has_free(self, slot_class: SlotClass, count: int) -> bool:
         """Tell whether a node has so many free slots of a class."""
-        return any(len(ids) >= count for ids in self.free(slot_class).values())
+        most = self._most_free.get(slot_class)
+        if most is None:
+            most = self._most_free[slot_class] = max(map(len, self.free(slot_class).values()), default=0)
+        return most >= count
 
     def members(self, slot_class: SlotClass) -> Mapping[str, Iterable[str]]:
         """Give the ids of all slots of a class, by node."""
@@ -160,6 +180,15 @@ class Pool:
                 default=0,
             )
         return self._widest[key]
+
+    def able(self, classes: tuple[SlotClass, ...], count: int, *, usable: bool) -> tuple[SlotClass, ...]:
+        """Give those of some classes of which a node has so many GPUs, as `widest` counts them."""
+        key = classes, count, usable
+        found = self._able.get(key)
+        if found is None:
+            found = tuple(each for each in classes if self.widest(each, usable=usable) >= count)
+            self._able[key] = found
+        return found
 
     def soonest(self, slot_class: SlotClass, count: int) -> list[tuple[datetime, str]]:
         """List the nodes that have so many usable slots of a class, in the order in which so many leases of them end.
@@ -190,6 +219,7 @@ class Pool:
             return
         slot_class = self._class[slot.id]
         self._soonest.pop(slot_class, None)
+        self._most_free.pop(slot_class, None)
         lease = self.holder(slot.id)
         if lease is not None:
             insort(self._ends.setdefault(slot_class, {}).setdefault(slot.node, []), end_of(lease))
@@ -203,6 +233,7 @@ class Pool:
             return
         slot_class = self._class[slot.id]
         self._soonest.pop(slot_class, None)
+        self._most_free.pop(slot_class, None)
         lease = self.holder(slot.id)
         if lease is not None:
             ends = self._ends[slot_class][slot.node]
@@ -263,10 +294,28 @@ class Pool:
 
     def put_ticket(self, ticket: Ticket) -> None:
         """Put a waiting ticket in or replace it; one that waits no more is taken out."""
+        self.drop_ticket(ticket.id)
         if ticket.state is TicketState.WAITING:
-            self.queue[ticket.id] = ticket
-        else:
-            self.queue.pop(ticket.id, None)
+            self._queue[ticket.id] = ticket
+            self._lines.setdefault(wish_of(ticket.request), {})[ticket.id] = ticket
+
+    def drop_ticket(self, ticket_id: str) -> None:
+        ticket = self._queue.pop(ticket_id, None)
+        if ticket is not None:
+            wish = wish_of(ticket.request)
+            del self._lines[wish][ticket_id]
+            if not self._lines[wish]:
+                del self._lines[wish]
+
+    @property
+    def queue(self) -> Mapping[str, Ticket]:
+        """Who waits, by id."""
+        return self._queue
+
+    @property
+    def lines(self) -> Mapping[Wish, Mapping[str, Ticket]]:
+        """The queue once more, by what is wanted: a few lines of many tickets."""
+        return self._lines
 
     def put_reservation(self, reservation: Reservation) -> None:
         """Put a reservation in or replace it; a cancelled one is taken out."""
@@ -306,6 +355,10 @@ class Pool:
 
 def class_of(slot: Slot) -> SlotClass:
     return SlotClass(slot.model, slot.kind, slot.memory)
+
+
+def wish_of(request: GpuRequest) -> Wish:
+    return Wish(request.models, request.kinds, request.memory, request.count > 1, request.course)
 
 
 def end_of(lease: Lease) -> datetime:

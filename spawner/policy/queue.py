@@ -1,15 +1,14 @@
 """The queue: its order, who is served next, who may pass whom, and how long it will take."""
 
 import heapq
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
+from typing import NamedTuple
 
 from .leases import GpuRequest, LeaseRules, Ticket
 from .placement import Placement, Promises, earliest, place, place_in_seat
-from .pool import Pool, SlotClass
+from .pool import Pool, SlotClass, Wish
 from .quota import ALL
 
 
@@ -17,41 +16,64 @@ def order(tickets: Iterable[Ticket], pool: Pool, rules: LeaseRules, now: datetim
     """Sort tickets, next first.
 
     What an admin moved up; then what has waited for ``rules.patience``, by arrival; then by priority, by decayed use
-    (who used less goes first), by arrival.
+    (who used less goes first), by arrival. Of two that are alike in all that, the first by its id.
 
-    The bound on waiting: while nothing is moved up, reserved or drained, and slots are free again within
-    ``rules.turnover`` of a lease's end, a ticket that its user's quota allows waits at most
-    ``patience + (k + 1) * (L + turnover)``, with `k` tickets that were impatient before it and `L` the longest lease.
-    For then nobody goes before it any more but those `k`. Whoever of them is first is promised slots within `L` and
-    ``turnover``, as every lease has ended by then; nobody behind gets slots that are not free again at a promised start
-    (`spawner.policy.placement.place`), an offer's time counts from when it was made, and nobody extends while others
-    wait (`spawner.policy.extension.extend`).
+    The bound on waiting: while nothing is moved up, reserved or drained, slots are free again within ``rules.turnover``
+    of a lease's end, and their users' quotas allow a ticket and those before it, the ticket waits at most
+    ``patience + (k + 1) * (L + turnover)``, with `k` tickets that are before it when it becomes impatient, and `L` the
+    longest lease. For from then on nobody goes before it but those `k`. Whoever of them is first is promised slots
+    within `L` and ``turnover``, as every lease has ended by then. The promise may move to other slots, but never to a
+    later time: nobody behind gets slots that are not free again by then (`spawner.policy.placement.place`), an offer's
+    time counts from when it was made, nobody extends while others wait (`spawner.policy.extension.extend`), and slots
+    that are being freed are expected ``turnover`` after their lease's end, not after the time at which one asks.
     """
-    shares, impatient = pool.shares, now - rules.patience
-    return sorted(tickets, key=lambda ticket: _key(ticket, shares, impatient))
+    return [entry[-1] for entry in sorted(_entries(tickets, pool.shares, now - rules.patience))]
 
 
 _Key = tuple[int, bool, int, float, datetime, str]
+_Entry = tuple[int, bool, int, float, datetime, str, Ticket]
 
 
-def _key(ticket: Ticket, shares: Mapping[str, float], impatient: datetime) -> _Key:
-    arrived = ticket.arrived_at
-    if arrived <= impatient:
-        return -ticket.moved_up, False, 0, 0.0, arrived, ticket.id
-    return -ticket.moved_up, True, -ticket.priority, shares.get(ticket.request.user, 0.0), arrived, ticket.id
+def _entries(tickets: Iterable[Ticket], shares: Mapping[str, float], impatient: datetime) -> list[_Entry]:
+    """Give tickets with what they are sorted by in front."""
+    share = shares.get
+    # All of a long queue for each decision: without a call for each.
+    return [
+        (-one.moved_up, False, 0, 0.0, one.arrived_at, one.id, one)
+        if one.arrived_at <= impatient
+        else (-one.moved_up, True, -one.priority, share(one.request.user, 0.0), one.arrived_at, one.id, one)
+        for one in tickets
+    ]
 
 
-_Entry = tuple[_Key, Ticket]
+@dataclass(frozen=True)
+class Ahead:
+    """Those in the queue who go before a ticket, by what they want, in no order."""
+
+    lines: Mapping[Wish, list[_Entry]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.lines.values()))
 
 
-def ahead_of(ticket: Ticket | None, pool: Pool, rules: LeaseRules, now: datetime) -> list[_Entry]:
-    """List those in the queue who go before a ticket, in no order; all for None."""
+def ahead_of(ticket: Ticket | None, pool: Pool, rules: LeaseRules, now: datetime) -> Ahead:
+    """Find those in the queue who go before a ticket; all for None."""
     shares, impatient = pool.shares, now - rules.patience
-    line = pool.queue.values()
+    lines = {wish: _entries(line.values(), shares, impatient) for wish, line in pool.lines.items()}
     if ticket is None:
-        return [(_key(other, shares, impatient), other) for other in line]
-    own = _key(ticket, shares, impatient)
-    return [(key, other) for other in line if (key := _key(other, shares, impatient)) < own]
+        return Ahead(lines)
+    (entry,) = _entries([ticket], shares, impatient)
+    own: _Key = entry[:-1]
+    return Ahead({wish: [entry for entry in line if entry < own] for wish, line in lines.items()})
+
+
+def connected(classes: Iterable[SlotClass], groups: Collection[Iterable[SlotClass]]) -> set[SlotClass]:
+    """Give classes with those that share a group with one of them, or with one that does, and so on."""
+    found, before = set(classes), 0
+    while before < len(found):
+        before = len(found)
+        found.update(*(group for group in groups if not found.isdisjoint(group)))
+    return found
 
 
 class Rivals:
@@ -61,8 +83,6 @@ class Rivals:
 
     Parameters
     ----------
-    ahead
-        From `ahead_of`.
     classes
         Of the slots.
 
@@ -72,31 +92,14 @@ class Rivals:
         To be set while going through them: classes that nobody behind gets. Who wants nothing else is left out then.
     """
 
-    def __init__(self, pool: Pool, ahead: list[_Entry], classes: Iterable[SlotClass], now: datetime) -> None:
+    def __init__(self, pool: Pool, ahead: Ahead, classes: Iterable[SlotClass], now: datetime) -> None:
         self.closed: frozenset[SlotClass] = frozenset()
-        # Few lines of many tickets, one per wish: the pool gives the same classes for the same wish. A course's seats
-        # are its own, whatever is closed.
-        wishes: dict[tuple[object, ...], list[_Entry]] = {}
-        for entry in ahead:
-            request = entry[1].request
-            wish = request.models, request.kinds, request.memory, request.count > 1, request.course
-            alike = wishes.get(wish)
-            if alike is None:
-                wishes[wish] = [entry]
-            else:
-                alike.append(entry)
-        lines: dict[tuple[int, bool], tuple[tuple[SlotClass, ...], list[_Entry]]] = {}
-        for alike in wishes.values():
-            request = alike[0][1].request
-            wanted, seated = pool.classes(request, ALL), bool(pool.reservations_of(request.course, now))
-            lines.setdefault((id(wanted), seated), (wanted, []))[1].extend(alike)
-        concerned, before = set(classes), 0
-        while before < len(concerned):
-            before = len(concerned)
-            concerned.update(*(wanted for wanted, _ in lines.values() if not concerned.isdisjoint(wanted)))
+        lines = [(pool.classes(line[0][-1].request, ALL), wish, line) for wish, line in ahead.lines.items() if line]
+        concerned = connected(classes, [wanted for wanted, _, _ in lines])
+        # A course's seats are its own, whatever is closed.
         self._lines = [
-            (frozenset() if seated else frozenset(wanted), line)
-            for (_, seated), (wanted, line) in lines.items()
+            (frozenset() if pool.reservations_of(wish.course, now) else frozenset(wanted), line[:])
+            for wanted, wish, line in lines
             if not concerned.isdisjoint(wanted)
         ]
 
@@ -108,15 +111,17 @@ class Rivals:
             lines = [line for wanted, line in self._lines if line and not (wanted and wanted <= closed)]
             if not lines:
                 return
+            heapq.heapify(lines)
             while closed is self.closed and lines:
-                line = min(lines)
-                yield heapq.heappop(line)[1]
-                if not line:
-                    lines.remove(line)
+                line = lines[0]
+                yield heapq.heappop(line)[-1]
+                if line:
+                    heapq.heapreplace(lines, line)
+                else:
+                    heapq.heappop(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What a user's quota gives for one request, or why it gives nothing.
 
     Attributes
@@ -138,8 +143,7 @@ TermsOf = Callable[[Ticket], Terms | None]
 """Gives a ticket's terms; None while its user's quota allows nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(NamedTuple):
     """A waiting ticket, what it can have, and when.
 
     Attributes
@@ -174,73 +178,93 @@ def walk(
     tuple
         The ticket's serving, and the classes that are closed.
     """
-    promises = Promises()
+    dealt = _Dealt(pool, rules, now)
     closed: frozenset[SlotClass] = frozenset()
-    promised: Counter[SlotClass] = Counter()
-    owed: list[Callable[[], Placement | None]] = []
+    promised: dict[SlotClass, int] = {}
     for position, ticket in enumerate(line, start=1):
-        seated = bool(pool.reservations_of(ticket.request.course, now))
-        if closed and not seated and closed.issuperset(pool.classes(ticket.request, ALL)):
+        request = ticket.request
+        seated = bool(pool.reservations_of(request.course, now))
+        if closed and not seated and closed.issuperset(pool.classes(request, ALL)):
             yield Serving(ticket, position, None), closed
             continue
         terms = terms_of(ticket)
         if terms is None:
             yield Serving(ticket, position, None, blocked=True), closed
             continue
-        request, length = ticket.request, terms.length
         # Who can have nothing of a class, as long as GPUs are out of service, holds nobody up there.
-        able = [slot_class for slot_class in terms.classes if pool.widest(slot_class, usable=True) >= request.count]
+        able = pool.able(terms.classes, request.count, usable=True)
         open_now = [slot_class for slot_class in able if slot_class not in closed]
-        found = None
-        in_seats = able if seated else []
-        if any(pool.has_free(slot_class, request.count) for slot_class in in_seats or open_now):
-            look = partial(_now, pool, request, open_now, in_seats, length, rules, now, promises)
-            found = look()
-            if found and owed:
-                # More promises leave less: only what is free without those that are owed has to look at them.
-                for make in owed:
-                    make()
-                owed.clear()
-                found = look()
+        wish = _Wish(request, open_now, able if seated else (), terms.length)
+        found = dealt.free_now(wish)
         if found:
-            promises.promise(found.slots, now, found.until + rules.turnover)
+            pass
         elif depth is None:
-            found = _promise(pool, request, open_now, length, rules, now, promises)
-        elif any(promised[slot_class] < depth for slot_class in able):
-            promised.update(able)
-            owed.append(partial(_promise, pool, request, open_now, length, rules, now, promises))
+            found = dealt.promise(wish)
+        elif any(promised.get(slot_class, 0) < depth for slot_class in able):
+            for slot_class in able:
+                promised[slot_class] = promised.get(slot_class, 0) + 1
+            dealt.owed.append(wish)
         else:
             closed |= set(able)
         yield Serving(ticket, position, found, note=terms.note), closed
 
 
-def _now(
-    pool: Pool,
-    request: GpuRequest,
-    classes: list[SlotClass],
-    in_seats: list[SlotClass],
-    length: timedelta,
-    rules: LeaseRules,
-    now: datetime,
-    promises: Promises,
-) -> Placement | None:
-    found = place(pool, request, classes, length, rules, now, promises)
-    return found or place_in_seat(pool, request, in_seats, length, rules, now, promises)
+class _Wish(NamedTuple):
+    """What a ticket may have: of which classes, in which of them a seat, for how long."""
+
+    request: GpuRequest
+    classes: Sequence[SlotClass]
+    in_seats: Sequence[SlotClass]
+    length: timedelta
 
 
-def _promise(
-    pool: Pool,
-    request: GpuRequest,
-    classes: list[SlotClass],
-    length: timedelta,
-    rules: LeaseRules,
-    now: datetime,
-    promises: Promises,
-) -> Placement | None:
-    found = earliest(pool, request, classes, length, rules, now, promises)
-    if found:
-        promises.promise(found.slots, found.start, found.until + rules.turnover)
-    return found
+@dataclass
+class _Dealt:
+    """What a walk has dealt out: slots that are free now, and promises; those that are owed are not made yet."""
+
+    pool: Pool
+    rules: LeaseRules
+    now: datetime
+    promises: Promises = field(default_factory=Promises)
+    owed: list[_Wish] = field(default_factory=list)
+
+    def free_now(self, wish: _Wish) -> Placement | None:
+        """Give slots that are free now, and promised to nobody."""
+        count = wish.request.count
+        if not any(self.pool.has_free(slot_class, count) for slot_class in wish.in_seats or wish.classes):
+            return None
+        # More promises leave less: only what is free without those that are owed has to look at them, and only at those
+        # that may reach its class.
+        found = self._look(wish)
+        while found and (due := self._due(found)):
+            for each in due:
+                self.owed = [other for other in self.owed if other is not each]
+                made = self.promise(each)
+                if made and not set(found.slots).isdisjoint(made.slots):
+                    break
+            found = self._look(wish)
+        if found:
+            self.promises.promise(found.slots, self.now, found.until + self.rules.turnover)
+        return found
+
+    def promise(self, wish: _Wish) -> Placement | None:
+        """Give the first slots that are promised to nobody, and promise them."""
+        found = earliest(self.pool, wish.request, wish.classes, wish.length, self.rules, self.now, self.promises)
+        if found:
+            self.promises.promise(found.slots, found.start, found.until + self.rules.turnover)
+        return found
+
+    def _look(self, wish: _Wish) -> Placement | None:
+        pool, request, rules, now, promises = self.pool, wish.request, self.rules, self.now, self.promises
+        found = place(pool, request, wish.classes, wish.length, rules, now, promises)
+        return found or place_in_seat(pool, request, wish.in_seats, wish.length, rules, now, promises)
+
+    def _due(self, found: Placement) -> list[_Wish]:
+        """List what is owed of the class that was found, or of one that those compete for, and so on; in order."""
+        if not self.owed:
+            return []
+        concerned = connected([self.pool.class_of(found.slots[0])], [wish.classes for wish in self.owed])
+        return [wish for wish in self.owed if not concerned.isdisjoint(wish.classes)]
 
 
 def offers(pool: Pool, terms_of: TermsOf, rules: LeaseRules, now: datetime) -> list[Serving]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawner.policy.gpus import SlotKind
-from spawner.policy.leases import GpuRequest, LeaseState
+from spawner.policy.leases import GpuRequest, Lease, LeaseState
 from spawner.policy.placement import Placement, Promises, earliest, place
 from spawner.policy.pool import Pool, SlotClass, class_of
 from spawner.policy.quota import ALL

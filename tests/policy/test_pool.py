@@ -7,11 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawner.policy.gpus import SlotKind
-from spawner.policy.leases import LeaseState, TicketState
-from spawner.policy.pool import FREE, Pool, SlotClass, class_of
+from spawner.policy.leases import GpuRequest, LeaseState, Ticket, TicketState
+from spawner.policy.pool import FREE, Pool, SlotClass, class_of, wish_of
 from spawner.policy.quota import ALL
 
-from .pools import GIB, HELD, MINUTES, at, gpus, inventories, lease, request, reservation, shared, slot, ticket
+from .pools import (
+    GIB,
+    HELD,
+    MINUTES,
+    at,
+    gpus,
+    inventories,
+    lease,
+    request,
+    reservation,
+    shared,
+    slot,
+    ticket,
+    wishes,
+)
 
 
 def snapshot(pool: Pool) -> dict[str, Any]:
@@ -164,6 +178,21 @@ def test_a_slot_that_is_found_again_is_still_held() -> None:
     assert not pool.has_free(class_of(slot(0)), 1)
     pool.drop_lease("one")
     assert pool.has_free(class_of(slot(0)), 1)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), wishes(), st.sampled_from(TicketState)), max_size=12))
+def test_the_lines_are_the_queue_by_what_is_wanted(changes: list[tuple[str, GpuRequest, TicketState]]) -> None:
+    pool = Pool([])
+    waiting: dict[str, Ticket] = {}
+    for name, wish, state in changes:
+        waiting.pop(name, None)
+        pool.put_ticket(replace(ticket(name, wish), state=state))
+        if state is TicketState.WAITING:
+            waiting[name] = pool.queue[name]
+        assert pool.queue == waiting
+        assert {name: one for line in pool.lines.values() for name, one in line.items()} == waiting
+        assert all(line for line in pool.lines.values())
+        assert all({wish_of(one.request) for one in line.values()} == {wish} for wish, line in pool.lines.items())
 
 
 def test_the_queue_holds_who_waits() -> None:

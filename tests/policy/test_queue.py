@@ -1,16 +1,17 @@
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spawner.policy.gpus import Slot
-from spawner.policy.leases import Allot, GpuRequest, Lease, LeaseRules, LeaseState, Spent, Ticket, TicketState
+from spawner.policy.leases import Allot, GpuRequest, Lease, LeaseRules, LeaseState, Spent, Ticket, TicketState, Wait
 from spawner.policy.leasing import decide
-from spawner.policy.placement import Promises, place
+from spawner.policy.placement import Placement, Promises, earliest, place, place_in_seat
 from spawner.policy.pool import Pool, SlotClass, class_of
 from spawner.policy.queue import Rivals, Serving, TermsOf, ahead_of, forecast, offers, order, walk
 from spawner.policy.quota import ALL
@@ -96,7 +97,9 @@ def test_rivals_come_in_order_and_none_is_missing(pool: Pool, later: int) -> Non
     wanted = {one.id: set(pool.classes(one.request, ALL)) for one in line}
     for place_in_line, own in enumerate(line):
         ahead = ahead_of(own, pool, RULES, now)
-        assert sorted(one.id for _, one in ahead) == sorted(names(line[:place_in_line]))
+        assert sorted(entry[-1].id for one in ahead.lines.values() for entry in one) == sorted(
+            names(line[:place_in_line])
+        )
         connected = set(pool.classes(own.request, ALL))
         for _ in line:
             connected |= {c for other in line[:place_in_line] if wanted[other.id] & connected for c in wanted[other.id]}
@@ -179,6 +182,80 @@ def test_nobody_waits_while_something_free_is_promised_to_none(pool: Pool) -> No
             assert serving.placement.start > NOW
             assert serving.placement.until == serving.placement.start + terms.length
             promises.promise(serving.placement.slots, serving.placement.start, serving.placement.until + RULES.turnover)
+
+
+def eager(line: list[Ticket], pool: Pool, rules: LeaseRules) -> list[tuple[Placement | None, set[SlotClass]]]:
+    """Walk as plainly as can be: each promise is made at once, whether it matters or not."""
+    promises, closed, promised = Promises(), set[SlotClass](), Counter[SlotClass]()
+    found: list[tuple[Placement | None, set[SlotClass]]] = []
+    for one in line:
+        wish = one.request
+        seats = bool(pool.reservations_of(wish.course, NOW))
+        length = timedelta(hours=wish.hours or 24)
+        able = [c for c in pool.classes(wish, ALL) if pool.widest(c, usable=True) >= wish.count]
+        open_now = [c for c in able if c not in closed]
+        now = place(pool, wish, open_now, length, rules, NOW, promises)
+        if seats and now is None:
+            now = place_in_seat(pool, wish, able, length, rules, NOW, promises)
+        if now is not None:
+            promises.promise(now.slots, NOW, now.until + rules.turnover)
+        elif any(promised[c] < rules.depth for c in able):
+            promised.update(able)
+            later = earliest(pool, wish, open_now, length, rules, NOW, promises)
+            if later is not None:
+                promises.promise(later.slots, later.start, later.until + rules.turnover)
+        else:
+            closed |= set(able)
+        found.append((now, set(closed)))
+    return found
+
+
+@st.composite
+def crowded_pools(draw: st.DrawFn) -> Pool:
+    """Draw a pool with some GPUs free on each node, and a queue in which most want more of them, some a single one."""
+    models = ["T4", "A100", "H100"]
+    pool = Pool([one for model in models for one in gpus(3, node=f"n{model}", model=model, islands=2)])
+    for number, slot_id in enumerate(pool.slots):
+        if draw(st.booleans()):
+            pool.put_lease(lease(f"l{number}", [slot_id], draw(st.integers(1, 12)) * 15))
+    if draw(st.booleans()):
+        starts = draw(st.integers(-1, 4)) * 30
+        pool.put_reservation(reservation("r", draw(st.sets(st.sampled_from(list(pool.slots)))), starts, starts + 120))
+    wants = st.sampled_from([("T4",), ("A100",), ("H100",), ("T4", "A100"), ("A100", "H100"), ()])
+    for number in range(draw(st.integers(3, 9))):
+        wish = request(
+            draw(st.sampled_from([1, 2, 3])),
+            user=f"u{number}",
+            hours=draw(st.sampled_from([0.5, 1, 4])),
+            models=draw(wants),
+            course=draw(st.sampled_from(["", "", "class"])),
+        )
+        pool.put_ticket(ticket(f"t{number}", wish, -100 + number))
+    return pool
+
+
+@settings(max_examples=300, deadline=None)
+@given(crowded_pools(), st.sampled_from([0, 1, 2, 8]))
+def test_promises_that_are_made_only_where_they_matter_are_the_same(pool: Pool, depth: int) -> None:
+    rules = replace(RULES, depth=depth)
+    line = order(pool.queue.values(), pool, rules, NOW)
+    walked = list(walk(line, pool, generous(pool), rules, NOW, depth))
+    assert [(serving.placement, set(closed)) for serving, closed in walked] == eager(line, pool, rules)
+
+
+def test_a_promise_of_another_class_can_move_one_to_the_class_that_is_free() -> None:
+    # "a" is promised the T4s, for four hours from the next on; so "b" the A100s, in three. "c" wants the free A100.
+    slots = [*gpus(2), *gpus(2, node="n1", model="A100")]
+    leases = [lease("l0", ["n0-0", "n0-1"], 60), lease("l1", ["n1-1"], 180)]
+    waiting = [
+        ticket("a", request(2, user="a", hours=4, models=["T4"]), -30),
+        ticket("b", request(2, user="b", hours=4, models=["T4", "A100"]), -20),
+    ]
+    wish = request(user="c", hours=4, models=["A100"])
+    pool = Pool(slots, leases, waiting)
+    assert isinstance(decide(pool, wish, quota(), Spent(), RULES, NOW, generous(pool)), Wait)
+    pool.drop_ticket("a")
+    assert isinstance(decide(pool, wish, quota(), Spent(), RULES, NOW, generous(pool)), Allot)
 
 
 def test_who_behind_the_last_promise_waits_is_not_passed_either() -> None:
@@ -308,7 +385,7 @@ class Town:
         for held in list(self.pool.leases.values()):
             over = held.ends_at <= self.now or self.chance.random() < 0.02
             if held.state is LeaseState.ACTIVE and over:
-                self.pool.put_lease(replace(held, state=LeaseState.RELEASING))
+                self.pool.put_lease(replace(held, state=LeaseState.RELEASING, changed_at=self.now))
                 self.freed[held.id] = self.now + self.chance.randrange(3) * MINUTE
             if self.freed.get(held.id, self.now + HOUR) <= self.now:
                 self.pool.drop_lease(held.id)
@@ -316,8 +393,9 @@ class Town:
             self.waited[serving.ticket.id] = self.now - serving.ticket.arrived_at
         for one in self.pool.queue.values():
             if self.now - one.arrived_at >= HARSH.patience and one.id not in self.became_impatient:
-                older = [other for other in self.pool.queue.values() if other.arrived_at < one.arrived_at]
-                self.became_impatient[one.id] = len(older)
+                # Of those who come at the same moment the first by its id goes first.
+                before = [(other.arrived_at, other.id) < (one.arrived_at, one.id) for other in self.pool.queue.values()]
+                self.became_impatient[one.id] = sum(before)
         self.now += MINUTE
 
 
@@ -331,6 +409,7 @@ HUBS = [
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1 << 32), st.sampled_from(HUBS))
+@example(467, HUBS[3])  # two come in the same minute; one of them is before the other all the same
 def test_nobody_waits_longer_than_the_bound(seed: int, slots: list[Slot]) -> None:
     chance = Random(seed)
     pool = Pool(slots, shares=_Shares())
@@ -348,7 +427,7 @@ def test_nobody_waits_longer_than_the_bound(seed: int, slots: list[Slot]) -> Non
             before = town.became_impatient.get(one.id)
             if before is not None:
                 bound = HARSH.patience + (before + 1) * (LONGEST + HARSH.turnover)
-                assert town.now - one.arrived_at <= bound + MINUTE, (one.id, before)
+                assert town.now - one.arrived_at <= bound, (one.id, before)
 
 
 class _Shares(dict[str, float]):
@@ -356,6 +435,19 @@ class _Shares(dict[str, float]):
 
     def get(self, user: str, default: float = 0.0) -> float:  # type: ignore[override]
         return 1e12 if user.startswith("meek") else default
+
+
+def test_a_promise_stays_where_it_is_while_its_slots_are_being_freed() -> None:
+    # The second GPU of "n1" is free in a minute, "n0" in two. Were both two minutes from now on, the promise would move
+    # to "n0", and the free GPU of "n1" would be lent: so one node after the other.
+    ended = [
+        replace(lease("a", ["n0-0", "n0-1"], state=LeaseState.RELEASING), changed_at=NOW),
+        replace(lease("b", ["n1-1"], state=LeaseState.RELEASING), changed_at=at(-1)),
+    ]
+    pool = Pool([*gpus(2), *gpus(2, node="n1")], ended, [ticket("two", request(2, user="two"))])
+    (serving,) = forecast(pool, generous(pool), RULES, NOW)
+    assert serving.placement == Placement(("n1-0", "n1-1"), at(1), at(61))
+    assert isinstance(decide(pool, request(), quota(), Spent(), RULES, NOW, generous(pool)), Wait)
 
 
 def test_without_patience_the_meek_would_wait_for_ever() -> None:
