@@ -322,7 +322,7 @@ def _starvation(workload: Workload, log: Log, rules: LeaseRules) -> Starvation:
     if not waited:
         return Starvation(0, None, 0)
     longest_lease = timedelta(hours=max(quota.lease_hours for quota in workload.quotas.values()))
-    turn = longest_lease + rules.turnover + rules.offer
+    turn = longest_lease + rules.turnover
     line = _Line(waited)
 
     def bound(each: Asked) -> timedelta:

@@ -65,9 +65,9 @@ def test_the_bound_on_waiting_counts_who_is_before() -> None:
     workload = week(*(demand(number / 100, f"user{number}", 24) for number in range(5)))
     result = result_of(workload, FAIR_SHARE, simulated(workload, FAIR_SHARE))
     assert result.starvation.beyond == 0
-    # Three came before, and wait still when this one becomes impatient: 24 h and four turns of 24 h 7 min.
+    # Two came before and wait still when the last one becomes impatient: 24 h and three turns of 24 h 2 min.
     assert result.starvation.longest == pytest.approx(4 * 24 * 3600, rel=0.01)
-    assert result.starvation.bound == 24 * 3600 + 3 * (24 * 3600 + 7 * 60)
+    assert result.starvation.bound == 24 * 3600 + 3 * (24 * 3600 + 2 * 60)
 
 
 @pytest.mark.parametrize("gpus", [8, 64, 200])
