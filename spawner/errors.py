@@ -83,9 +83,19 @@ class FirewallUnavailable(BerthError):
 
 
 class GpuProbeFailed(BerthError):
-    """The GPUs of this host cannot be read, or what simulates them is described wrongly."""
+    """The GPUs of this host cannot be read, or what simulates them is described wrongly.
+
+    Parameters
+    ----------
+    reason
+        In a word, for metrics: ``timeout``, ``unavailable`` (there is no driver that works), ``denied`` or ``failed``.
+    """
 
     code = "gpu_probe_failed"
+
+    def __init__(self, message: str, reason: str = "failed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class GpuRefused(BerthError):

@@ -1,7 +1,7 @@
 """The GPUs of this host, read from NVIDIA's management library (NVML)."""
 
 import dataclasses
-import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -9,13 +9,28 @@ import pynvml
 
 from .islands import find_islands
 from .nvml_health import XidLog, explain_failure, read_health
-from .nvml_session import NvmlError, NvmlSession, concerns_all, optional
-from .readings import Activity, GpuProcess, GpuReading, Health, Inventory, MigInstance, Processes
-from .worker import Worker
+from .nvml_pcie import ROUND, PcieSampler
+from .nvml_session import NvmlError, NvmlSession, concerns_all, optional, reason_of
+from .nvml_telemetry import Kept, Values, read_gpu
+from .nvml_values import activity_of, ecc_errors, kernel_bus_id, mig_instance, parts, processes_of, text
+from .readings import Activity, GpuProcess, GpuReading, Health, Inventory, Processes
+from .telemetry import Absence, GpuTelemetry, Telemetry
+from .worker import TIMEOUT, Worker
 
 T = TypeVar("T")
 
-TIMEOUT = 20.0  # seconds; the first call on a host without persistence mode wakes all GPUs, which takes some
+UNKNOWN = "unknown"
+_RENEWED = 60.0  # seconds in which telemetry looks once whether a lost GPU was reset, which costs a fresh start
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Found:
+    """A GPU of which is known which it is; `error` instead of a handle if it does not answer."""
+
+    index: int
+    uuid: str
+    handle: Any
+    error: Any = None
 
 
 class NvmlProbe:
@@ -27,17 +42,23 @@ class NvmlProbe:
     ----------
     timeout
         Seconds that one reading may take.
+    pcie_seconds
+        In which the background measures each GPU's bus once, as soon as telemetry is read.
     """
 
     simulated = False
 
-    def __init__(self, timeout: float = TIMEOUT) -> None:
+    def __init__(self, timeout: float = TIMEOUT, *, pcie_seconds: float = ROUND) -> None:
         self._worker = Worker("The NVIDIA driver", timeout)
         self._session = NvmlSession()
         self._xids = XidLog()
         self._known: dict[str, GpuReading] = {}
         self._islands: dict[str, str] = {}
         self._uuids: dict[int, str] = {}
+        self._pcie = PcieSampler(lambda measure: self._worker.call(lambda: self._session.run(measure)), pcie_seconds)
+        self._kept: dict[str, Kept] = {}
+        self._kept_since = 0  # the session's start
+        self._renewed_at = float("-inf")
 
     def driver_there(self) -> bool:
         """Tell whether this host has a driver that is loaded.
@@ -58,7 +79,11 @@ class NvmlProbe:
     def activity(self) -> tuple[Activity, ...]:
         return self._worker.call(lambda: self._session.run(self._activity))
 
+    def telemetry(self) -> Telemetry:
+        return self._worker.call(lambda: self._session.run(self._telemetry))
+
     def close(self) -> None:
+        self._pcie.close()
         self._worker.close(self._end)
 
     def _end(self) -> None:
@@ -77,103 +102,109 @@ class NvmlProbe:
 
     def _read_all(self) -> Inventory:
         self._xids.collect(self._session.started, self._session.reloads)
-        gpus: list[GpuReading] = []
-        handles: list[tuple[str, Any]] = []
-        unidentified: list[str] = []
+        found, unidentified = self._identify()
+        gpus = [self._read(one) for one in found]
+        gpus = sorted(self._placed(gpus, found), key=lambda gpu: gpu.index)
+        self._known.update({gpu.uuid: gpu for gpu in gpus})
+        self._islands.update({gpu.uuid: gpu.island for gpu in gpus})
+        driver, cuda = _versions()
+        return Inventory(
+            tuple(gpus),
+            driver,
+            cuda,
+            unidentified=tuple(f"GPU {index} of this host: {explain_failure(error)}" for index, error in unidentified),
+        )
+
+    def _identify(self) -> tuple[list[_Found], list[tuple[int, Any]]]:
+        """Give the GPUs, and the errors of those that do not say which they are and were not known before."""
+        found: list[_Found] = []
         nameless: list[tuple[int, Any]] = []
         for index in range(pynvml.nvmlDeviceGetCount()):
             try:
                 handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
+                found.append(_Found(index, text(pynvml.nvmlDeviceGetUUID(handle)), handle))
             except NvmlError as error:
                 if concerns_all(error):
                     raise
                 nameless.append((index, error))
-                continue
-            gpus.append(self._read(uuid, index, handle))
-            handles.append((uuid, handle))
-        answered = {gpu.uuid for gpu in gpus}
+        answered = {gpu.uuid for gpu in found}
+        unidentified = []
         for index, failure in nameless:
             uuid = self._uuids.get(index, "")
             if uuid and uuid not in answered:
-                gpus.append(self._failed(uuid, index, failure))
+                found.append(_Found(index, uuid, None, failure))
             else:
-                unidentified.append(f"GPU {index} of this host: {explain_failure(failure)}")
-        gpus = sorted(self._placed(gpus, handles), key=lambda gpu: gpu.index)
-        self._known.update({gpu.uuid: gpu for gpu in gpus})
-        self._islands.update({gpu.uuid: gpu.island for gpu in gpus})
-        self._uuids = {gpu.index: gpu.uuid for gpu in gpus}
-        cuda = optional(pynvml.nvmlSystemGetCudaDriverVersion)
-        return Inventory(
-            tuple(gpus),
-            _text(pynvml.nvmlSystemGetDriverVersion()),
-            f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else "",
-            unidentified=tuple(unidentified),
-        )
+                unidentified.append((index, failure))
+        found.sort(key=lambda gpu: gpu.index)
+        self._uuids = {gpu.index: gpu.uuid for gpu in found}
+        return found, unidentified
 
-    def _read(self, uuid: str, index: int, handle: Any) -> GpuReading:
-        if uuid in self._known and self._known[uuid].health.lost:
-            self._xids.forget(uuid)  # it is back, or will be found lost again
+    def _read(self, gpu: _Found) -> GpuReading:
+        if gpu.error is not None:
+            return self._failed(gpu, gpu.error)
+        handle = gpu.handle
         try:
-            mig_mode, mig = _mig(handle)
+            ecc = optional(ecc_errors, handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED)
+            divided = parts(handle)
+            mig = tuple(mig_instance(uuid, part) for uuid, part in divided if uuid)
             capability = optional(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
-            pci = optional(pynvml.nvmlDeviceGetPciInfo, handle)
             reading = GpuReading(
-                uuid,
-                index,
-                _text(pynvml.nvmlDeviceGetName(handle)),
+                gpu.uuid,
+                gpu.index,
+                text(pynvml.nvmlDeviceGetName(handle)),
                 pynvml.nvmlDeviceGetMemoryInfo(handle).total,
                 f"{capability[0]}.{capability[1]}" if capability else "",
                 "",
-                _kernel_bus_id(_text(pci.busId)) if pci else "",
-                mig_mode,
+                kernel_bus_id(handle),
+                len(mig) == len(divided),
                 mig,
-                read_health(handle, self._xids.last(uuid)),
+                read_health(handle, ecc, self._last_xid(gpu.uuid)),
             )
         except NvmlError as error:
             if concerns_all(error):
                 raise
-            reading = self._failed(uuid, index, error)
-        self._known[uuid] = reading
+            reading = self._failed(gpu, error)
+        self._known[gpu.uuid] = reading
         return reading
 
-    def _placed(self, gpus: list[GpuReading], handles: list[tuple[str, Any]]) -> Iterator[GpuReading]:
+    def _last_xid(self, uuid: str) -> int | None:
+        if uuid in self._known and self._known[uuid].health.lost:
+            self._xids.forget(uuid)  # it is back, or will be found lost again
+        return self._xids.last(uuid)
+
+    def _placed(self, gpus: list[GpuReading], found: list[_Found]) -> Iterator[GpuReading]:
         """Give the GPUs with their islands; those stay as they were while a GPU is lost, which may be a link in one."""
         keep = any(gpu.health.lost for gpu in gpus)
-        islands = find_islands(handles)
+        islands = find_islands([(gpu.uuid, gpu.handle) for gpu in found if gpu.error is None])
         for gpu in gpus:
             before = self._islands.get(gpu.uuid, "") if keep else ""
             yield dataclasses.replace(gpu, island=before or islands.get(gpu.uuid, ""))
 
-    def _failed(self, uuid: str, index: int, error: Any) -> GpuReading:
+    def _failed(self, gpu: _Found, error: Any) -> GpuReading:
         """Give what was known of a GPU that fails now."""
         lost = error.value == pynvml.NVML_ERROR_GPU_IS_LOST
-        known = self._known.get(uuid) or GpuReading(uuid, index, "unknown", 0)
-        health = Health(lost, known.health.ecc_uncorrected, self._xids.last(uuid), explain_failure(error))
-        return dataclasses.replace(known, index=index, health=health)
+        known = self._known.get(gpu.uuid) or GpuReading(gpu.uuid, gpu.index, UNKNOWN, 0)
+        health = Health(lost, known.health.ecc_uncorrected, self._xids.last(gpu.uuid), explain_failure(error))
+        return dataclasses.replace(known, index=gpu.index, health=health)
 
     # --- what goes on -----------------------------------------------------------------------------------------
 
     def _each(self, read: Callable[[Any, str], T]) -> Iterator[tuple[str, T | None]]:
         """Give each GPU's UUID and what `read` makes of its handle; None where that fails."""
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            uuid = self._uuids.get(index, "")
-            try:
-                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
-                result = read(handle, uuid)
-            except NvmlError as error:
-                if concerns_all(error):
-                    raise
-                if uuid:
-                    yield uuid, None
-            else:
-                yield uuid, result
+        for gpu in self._identify()[0]:
+            result = None
+            if gpu.error is None:
+                try:
+                    result = read(gpu.handle, gpu.uuid)
+                except NvmlError as error:
+                    if concerns_all(error):
+                        raise
+            yield gpu.uuid, result
 
     def _processes(self) -> Processes:
         found: list[GpuProcess] = []
         unread: set[str] = set()
-        for uuid, processes in self._each(_processes_of):
+        for uuid, processes in self._each(lambda handle, uuid: processes_of(parts(handle), uuid)):
             if processes is None:
                 unread.add(uuid)
             else:
@@ -183,102 +214,64 @@ class NvmlProbe:
     def _activity(self) -> tuple[Activity, ...]:
         return tuple(
             activity
-            for uuid, of_gpu in self._each(_activity_of)
+            for uuid, of_gpu in self._each(activity_of)
             for activity in ((Activity(uuid, "", None, None),) if of_gpu is None else of_gpu)
         )
 
+    # --- telemetry --------------------------------------------------------------------------------------------
 
-def _processes_of(handle: Any, gpu: str) -> list[GpuProcess]:
-    return [
-        GpuProcess(pid, gpu, mig, memory)
-        for mig, part in _parts(handle)
-        for pid, memory in sorted(_memory_by_pid(part).items())
-    ]
+    def _telemetry(self) -> Telemetry:
+        read = self._read_telemetry()
+        if any(absence.what == "gpu" for absence in read.absences):
+            now = time.monotonic()
+            if now - self._renewed_at >= _RENEWED:
+                self._renewed_at = now
+                self._end()
+                read = self._session.run(self._read_telemetry)
+        self._pcie.watch([one.gpu.uuid for one in read.gpus if one.up])
+        return read
 
+    def _read_telemetry(self) -> Telemetry:
+        if self._kept_since != self._session.started:
+            self._kept.clear()
+            self._kept_since = self._session.started
+            self._read_all()  # what they are and how they are linked stays until the driver is loaded anew
+        self._xids.collect(self._session.started, self._session.reloads)
+        found, unidentified = self._identify()
+        absences = [Absence("", "gpu", reason_of(error)) for _, error in unidentified]
+        gpus = []
+        for one in found:
+            gpu, missing = self._telemetry_of(one)
+            gpus.append(gpu)
+            absences += missing
+        return Telemetry(tuple(gpus), *_versions(), absences=tuple(absences))
 
-def _activity_of(handle: Any, gpu: str) -> tuple[Activity, ...]:
-    return tuple(Activity(gpu, mig, _sm(part), _memory_used(part)) for mig, part in _parts(handle))
-
-
-def _parts(handle: Any) -> list[tuple[str, Any]]:
-    """Give what of a GPU can be used: itself under an empty UUID, or its MIG instances."""
-    mode = optional(pynvml.nvmlDeviceGetMigMode, handle)
-    if not mode or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
-        return [("", handle)]
-    return [(_text(pynvml.nvmlDeviceGetUUID(mig)), mig) for mig in _mig_handles(handle)]
-
-
-def _mig_handles(handle: Any) -> Iterator[Any]:
-    for position in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
-        mig = optional(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, position)
-        if mig is not None:
-            yield mig
-
-
-def _mig(handle: Any) -> tuple[bool, tuple[MigInstance, ...]]:
-    mode = optional(pynvml.nvmlDeviceGetMigMode, handle)
-    if not mode or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
-        return False, ()
-    return True, tuple(
-        MigInstance(_text(pynvml.nvmlDeviceGetUUID(mig)), _profile(mig), pynvml.nvmlDeviceGetMemoryInfo(mig).total)
-        for mig in _mig_handles(handle)
-    )
-
-
-def _profile(mig: Any) -> str:
-    """Give a MIG instance's profile: the driver writes it behind the model's name, as in ``NVIDIA A100 MIG 1g.5gb``."""
-    match = re.search(r"\bMIG (\S+)$", _text(optional(pynvml.nvmlDeviceGetName, mig) or ""))
-    if match:
-        return match[1]
-    attributes = optional(pynvml.nvmlDeviceGetAttributes_v2, mig)
-    if attributes is None:
-        return "unknown"
-    return f"{attributes.gpuInstanceSliceCount}g.{round(attributes.memorySizeMB / 1024)}gb"
-
-
-def _memory_by_pid(handle: Any) -> dict[int, int | None]:
-    """Give the processes with a CUDA context, those behind an MPS server included; each once."""
-    running = _running(
-        pynvml.nvmlDeviceGetComputeRunningProcesses_v3, pynvml.nvmlDeviceGetComputeRunningProcesses_v2, handle
-    )
-    behind_mps = optional(
-        _running,
-        pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v3,
-        pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v2,
-        handle,
-    )
-    found: dict[int, int | None] = {}
-    for process in [*running, *(behind_mps or ())]:
-        told = [memory for memory in (found.get(process.pid), process.usedGpuMemory) if memory is not None]
-        found[process.pid] = max(told, default=None)
-    return found
+    def _telemetry_of(self, gpu: _Found) -> tuple[GpuTelemetry, list[Absence]]:
+        values = Values(gpu.uuid, self._kept.setdefault(gpu.uuid, {}))
+        xids = dict(self._xids.counts.get(gpu.uuid, {}))
+        try:
+            if gpu.error is not None:
+                raise gpu.error
+            known = self._known.get(gpu.uuid)
+            if known is None or known.model == UNKNOWN:
+                known = self._read(gpu)
+            known = dataclasses.replace(known, index=gpu.index)
+            read = read_gpu(gpu.handle, known, self._last_xid(gpu.uuid), values)
+        except NvmlError as error:
+            if concerns_all(error):
+                raise
+            failed = self._known[gpu.uuid] = self._failed(gpu, error)
+            return GpuTelemetry(failed, up=False, xids=xids), [Absence(gpu.uuid, "gpu", reason_of(error))]
+        self._known[gpu.uuid] = read.gpu
+        pcie, reason = self._pcie.last(gpu.uuid)
+        if reason is not None:
+            values.miss("pcie", reason)
+        if gpu.uuid not in self._xids.counts:
+            values.miss("xids", "not_supported")
+        return dataclasses.replace(read, pcie=pcie, xids=xids), values.absences
 
 
-def _running(newest: Any, older: Any, handle: Any) -> Any:
-    try:
-        return newest(handle)
-    except pynvml.NVMLError_FunctionNotFound:  # drivers before 510
-        return older(handle)
-
-
-def _sm(handle: Any) -> float | None:
-    rates = optional(pynvml.nvmlDeviceGetUtilizationRates, handle)
-    return None if rates is None else rates.gpu / 100
-
-
-def _memory_used(handle: Any) -> int | None:
-    # The second version leaves out what the driver keeps for itself.
-    memory = optional(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
-    if memory is None:
-        memory = optional(pynvml.nvmlDeviceGetMemoryInfo, handle)
-    return None if memory is None else memory.used
-
-
-def _kernel_bus_id(bus_id: str) -> str:
-    """Write ``00000000:3B:00.0`` as the kernel does, with a domain of four digits and in lower case."""
-    domain, _, rest = bus_id.lower().partition(":")
-    return f"{domain[-4:]}:{rest}" if rest else ""
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+def _versions() -> tuple[str, str]:
+    """Give the driver's version, and the newest CUDA that it can do."""
+    cuda = optional(pynvml.nvmlSystemGetCudaDriverVersion)
+    return text(pynvml.nvmlSystemGetDriverVersion()), f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else ""

@@ -1,17 +1,15 @@
 """What NVML says against using a GPU."""
 
 import contextlib
+import ctypes
 from typing import Any
 
 import pynvml
 
 from .nvml_session import NvmlError, concerns_all, optional
-from .readings import Health
+from .nvml_values import read_fields, text
+from .readings import HARMLESS_XIDS, Health
 
-# XIDs that tell of a user's program, not of the GPU, as NVIDIA's device plugin for Kubernetes has them (13, 31, 43,
-# 45, 68, 109), and those that only inform: a memory row remapped (63), many corrected errors (92), a changed recovery
-# action (154), which is read by itself.
-_HARMLESS = frozenset({13, 31, 43, 45, 63, 68, 92, 109, 154})
 _MOST_EVENTS = 1000  # at one reading; a GPU that reports without end must not hold us up
 
 # nvmlDeviceGpuRecoveryAction_t: what the driver itself wants done.
@@ -27,17 +25,18 @@ _RECOVERY = {
 }
 
 
-def read_health(handle: Any, xid: int | None) -> Health:
+def read_health(handle: Any, ecc: int | None, xid: int | None) -> Health:
     """Read what a GPU that answers says of itself.
 
     The driver's own verdict counts where it gives one (from 555 on); else errors since it was loaded do.
+
+    Parameters
+    ----------
+    ecc
+        Memory errors that could not be corrected; None where they are not counted.
+    xid
+        The last critical error.
     """
-    ecc = optional(
-        pynvml.nvmlDeviceGetTotalEccErrors,
-        handle,
-        pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
-        pynvml.NVML_VOLATILE_ECC,
-    )
     return Health(False, ecc, xid, _problem(handle, ecc, xid))
 
 
@@ -59,10 +58,11 @@ def _problem(handle: Any, ecc: int | None, xid: int | None) -> str:
 
 
 def _recovery_action(handle: Any) -> int | None:
-    values = optional(pynvml.nvmlDeviceGetFieldValues, handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
-    if values is None or values[0].nvmlReturn != pynvml.NVML_SUCCESS:
+    values = optional(read_fields, handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
+    try:
+        return None if values is None else int(values[0]())
+    except NvmlError:
         return None
-    return int(values[0].value.uiVal)
 
 
 def explain_failure(error: Any) -> str:
@@ -77,15 +77,25 @@ def explain_failure(error: Any) -> str:
 
 
 class XidLog:
-    """The critical errors that the driver reported since we listen."""
+    """The errors that the driver reported since we listen.
+
+    Attributes
+    ----------
+    counts
+        By UUID and XID number, those of users' programs included; what was counted stays. A GPU that cannot be
+        listened to has none.
+    """
 
     def __init__(self) -> None:
+        self.counts: dict[str, dict[int, int]] = {}
+        self._uuids: dict[int | None, str] = {}  # by the handle's address, since a lost GPU cannot name itself
         self._set: Any = None
         self._started = -1
         self._reloads = 0
         self._last: dict[str, int] = {}
 
     def last(self, uuid: str) -> int | None:
+        """Give the last one that is critical and was not followed by a reload of the driver."""
         return self._last.get(uuid)
 
     def forget(self, uuid: str) -> None:
@@ -128,22 +138,31 @@ class XidLog:
     def _listen(self) -> None:
         # Not everywhere: virtual GPUs and containers have no events.
         made = optional(pynvml.nvmlEventSetCreate)
+        self._uuids.clear()
         if made is None:
             return
         for index in range(pynvml.nvmlDeviceGetCount()):
-            with contextlib.suppress(pynvml.NVMLError_GpuIsLost, pynvml.NVMLError_Unknown):
-                handle = optional(pynvml.nvmlDeviceGetHandleByIndex, index)
-                if handle is not None:
-                    optional(pynvml.nvmlDeviceRegisterEvents, handle, pynvml.nvmlEventTypeXidCriticalError, made)
+            try:
+                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, made)
+                uuid = text(pynvml.nvmlDeviceGetUUID(handle))
+            except NvmlError as error:
+                if concerns_all(error):
+                    raise
+                continue
+            self._uuids[_address(handle)] = uuid
+            self.counts.setdefault(uuid, {})
         self._set = made
 
     def _note(self, event: Any) -> None:
-        if event.eventType != pynvml.nvmlEventTypeXidCriticalError or event.eventData in _HARMLESS:
+        uuid = self._uuids.get(_address(event.device))
+        if event.eventType != pynvml.nvmlEventTypeXidCriticalError or uuid is None:
             return
-        try:
-            uuid = pynvml.nvmlDeviceGetUUID(event.device)
-        except NvmlError as error:
-            if concerns_all(error):
-                raise
-            return  # its own reading tells that it does not answer
-        self._last[uuid] = int(event.eventData)
+        xid = int(event.eventData)
+        self.counts[uuid][xid] = self.counts[uuid].get(xid, 0) + 1
+        if xid not in HARMLESS_XIDS:
+            self._last[uuid] = xid
+
+
+def _address(handle: Any) -> int | None:
+    return ctypes.cast(handle, ctypes.c_void_p).value

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pynvml
 
 from ..errors import GpuProbeFailed
+from .telemetry import Reason
 
 T = TypeVar("T")
 NvmlError: Any = pynvml.NVMLError
@@ -25,6 +26,7 @@ _WHOLE = frozenset(
         pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
     }
 )
+_GONE = frozenset({pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED, pynvml.NVML_ERROR_GPU_NOT_FOUND})
 _NO_DRIVER = frozenset({pynvml.NVML_ERROR_DRIVER_NOT_LOADED, pynvml.NVML_ERROR_LIBRARY_NOT_FOUND})
 
 # This GPU or this driver does not have that value.
@@ -56,8 +58,28 @@ def concerns_all(error: Exception) -> bool:
     return getattr(error, "value", None) in _WHOLE
 
 
+def concerns_gpu(error: Exception) -> bool:
+    """Tell whether nothing of this GPU can be read, rather than this value."""
+    return getattr(error, "value", None) in _GONE
+
+
 def absent(error: Exception) -> bool:
     return getattr(error, "value", None) in _ABSENT
+
+
+def reason_of(error: Any) -> Reason:
+    """Say in a word why something cannot be read."""
+    match error.value:
+        case pynvml.NVML_ERROR_NO_PERMISSION:
+            return "denied"
+        case pynvml.NVML_ERROR_GPU_IS_LOST | pynvml.NVML_ERROR_GPU_NOT_FOUND:
+            return "lost"
+        case pynvml.NVML_ERROR_TIMEOUT:
+            return "timeout"
+        case _ if concerns_all(error):
+            return "unavailable"
+        case _:
+            return "not_supported" if absent(error) else "failed"
 
 
 def optional(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -100,7 +122,7 @@ class NvmlSession:
             return function()
         except NvmlError as error:
             if not concerns_all(error):
-                raise GpuProbeFailed(_explain(error)) from error
+                raise GpuProbeFailed(_explain(error), reason_of(error)) from error
             self.reloads += 1
             self.end(unload=error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH)
         try:
@@ -108,7 +130,7 @@ class NvmlSession:
             return function()
         except NvmlError as error:
             self.end()
-            raise GpuProbeFailed(_explain(error)) from error
+            raise GpuProbeFailed(_explain(error), reason_of(error)) from error
 
     def end(self, *, unload: bool = False) -> None:
         """Give the library back.

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from ..policy.gpus import LOCAL_NODE
 from .choice import GpuChoice, parse_choice
-from .nvml import TIMEOUT, NvmlProbe
+from .nvml import NvmlProbe
 from .readings import Clock, Holders, Probe
 from .scenario import plain_scenario, read_scenario
 from .simulated import SimulatedProbe, nobody
+from .worker import TIMEOUT
 
 DEMO_GPUS = 2
 
@@ -33,7 +34,7 @@ def open_probe(
     holders
         Who holds which slot, for simulated load.
     timeout
-        Seconds that one reading of NVML may take.
+        Seconds that one reading may take.
 
     Raises
     ------
@@ -53,4 +54,4 @@ def open_probe(
     if choice.source != "sim":
         return None
     scenario = plain_scenario(choice.count) if choice.path is None else read_scenario(choice.path)
-    return SimulatedProbe(scenario, clock, node=node, holders=holders)
+    return SimulatedProbe(scenario, clock, node=node, holders=holders, timeout=timeout)

@@ -3,12 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .telemetry import Telemetry
 
 Clock = Callable[[], datetime]
 
 # Who holds what, for simulated load: by slot id (`spawner.policy.gpus.Slot.id`), the pids of the holder's processes.
 Holders = Callable[[], Mapping[str, Sequence[int]]]
+
+
+# XIDs that tell of a user's program, not of the GPU, as NVIDIA's device plugin for Kubernetes has them (13, 31, 43,
+# 45, 68, 109), and those that only inform: a memory row remapped (63), many corrected errors (92), a changed recovery
+# action (154), which is read by itself.
+HARMLESS_XIDS = frozenset({13, 31, 43, 45, 63, 68, 92, 109, 154})
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,5 +183,7 @@ class Probe(Protocol):
     def activity(self) -> tuple[Activity, ...]:
         """Give each GPU that is not in MIG mode, and each MIG instance."""
         ...
+
+    def telemetry(self) -> "Telemetry": ...
 
     def close(self) -> None: ...

@@ -18,99 +18,28 @@
           - {at: 900, what: back}
 """
 
-import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from ..errors import GpuProbeFailed
 from ..strict_yaml import StrictLoader
 from ..units import Bytes
 from .choice import MOST_GPUS
+from .loads import A_LOAD, PATTERNS, Described, Leased, Load
+from .telemetry import ThrottleReason
 
 LABEL = "Simulated"
 
-_Ratio = Annotated[float, Field(ge=0, le=1)]
 _Seconds = Annotated[float, Field(ge=0)]
 _Size = Annotated[Bytes, Field(ge=1 << 20)]
 _PROFILE = re.compile(r"(?:\d+c\.)?\d+g\.(\d+)gb(?:\+\S+)?")
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Constant(_Part):
-    """The same at all times."""
-
-    pattern: Literal["constant"]
-    value: _Ratio
-
-
-class Sine(_Part):
-    """Up and down; with the period of a day, highest at noon UTC and lowest at midnight."""
-
-    pattern: Literal["sine"]
-    low: _Ratio = 0.05
-    high: _Ratio = 0.95
-    period: Annotated[float, Field(gt=0)] = 86400.0
-
-
-class Ramp(_Part):
-    """From one value to another within some seconds after the start, and there it stays."""
-
-    pattern: Literal["ramp"]
-    begin: _Ratio = 0.0
-    end: _Ratio = 1.0
-    over: Annotated[float, Field(gt=0)]
-
-
-class Leased(_Part):
-    """Busy while somebody holds it."""
-
-    pattern: Literal["leased"]
-    busy: _Ratio = 0.85
-    idle: _Ratio = 0.0
-
-
-_PATTERNS = ("constant", "sine", "ramp", "leased")
-_A_LOAD = f"a number from 0 to 1, or a pattern: {', '.join(_PATTERNS)}"
-
-
-def _constant(value: object) -> object:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return {"pattern": "constant", "value": value}
-    if not isinstance(value, dict | _Part):
-        raise ValueError(_A_LOAD)  # noqa: TRY004  pydantic takes no TypeError
-    return value
-
-
-Load = Annotated[Annotated[Constant | Sine | Ramp | Leased, Field(discriminator="pattern")], BeforeValidator(_constant)]
-
-
-def load_at(load: Constant | Sine | Ramp | Leased, now: datetime, seconds: float, *, leased: bool) -> float:
-    """Give the share of time in which kernels run.
-
-    Parameters
-    ----------
-    seconds
-        Since the start of the simulation.
-    """
-    match load:
-        case Constant():
-            return load.value
-        case Sine():
-            wave = (1 - math.cos(2 * math.pi * now.timestamp() / load.period)) / 2
-            return load.low + (load.high - load.low) * wave
-        case Ramp():
-            return load.begin + (load.end - load.begin) * min(1.0, max(0.0, seconds / load.over))
-        case Leased():
-            return load.busy if leased else load.idle
 
 
 def _pid(value: object) -> object:
@@ -119,7 +48,7 @@ def _pid(value: object) -> object:
     raise ValueError("a process number, or holder")
 
 
-class ProcessSpec(_Part):
+class ProcessSpec(Described):
     """A process with GPU memory.
 
     Attributes
@@ -143,17 +72,51 @@ class ProcessSpec(_Part):
         return self.begin <= seconds and (self.end is None or seconds < self.end)
 
 
-class Event(_Part):
+_KEYS_OF_EVENTS = {
+    "ecc": {"count", "corrected"},
+    "xid": {"xid"},
+    "hot": {"temperature", "lasts"},
+    "throttle": {"reason", "lasts"},
+    "slow": {"delay", "lasts"},
+    "hang": {"lasts"},
+}
+
+
+class Event(Described):
     """Something that happens to a GPU.
 
-    ``lost``: it does not answer; ``ecc``: memory errors that cannot be corrected; ``xid``: a critical error of the
-    driver; ``back``: all is well again.
+    ``lost``: it does not answer; ``ecc``: memory errors; ``xid``: an error of the driver; ``hot``: it is at a
+    temperature; ``throttle``: its clocks are held down; ``slow``: readings of the host take longer; ``hang``: they do
+    not return; ``back``: all is well again.
+
+    Attributes
+    ----------
+    lasts
+        Seconds; left out, until the next ``back``.
+    corrected
+        Whether the memory errors could be corrected, which does not speak against a GPU.
+    temperature
+        Celsius.
+    delay
+        Seconds that each reading takes longer.
     """
 
     at: _Seconds
-    what: Literal["lost", "ecc", "xid", "back"]
+    what: Literal["lost", "ecc", "xid", "hot", "throttle", "slow", "hang", "back"]
     count: Annotated[int, Field(gt=0)] = 1
+    corrected: bool = False
     xid: Annotated[int, Field(gt=0)] = 79
+    temperature: Annotated[float, Field(ge=0, le=150)] = 95.0
+    reason: ThrottleReason = "power_cap"
+    delay: Annotated[float, Field(gt=0, le=600)] = 1.0
+    lasts: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> Self:
+        extra = sorted(self.model_fields_set - {"at", "what"} - _KEYS_OF_EVENTS.get(self.what, set()))
+        if extra:
+            raise ValueError(f"no {' and no '.join(extra)} for what is {self.what}")
+        return self
 
 
 def _profile_only(value: object) -> object:
@@ -166,7 +129,7 @@ def _known_profile(value: str) -> str:
     return value
 
 
-class MigSpec(_Part):
+class MigSpec(Described):
     profile: Annotated[str, AfterValidator(_known_profile)]
     memory: _Size | None = None
     load: Load = Leased(pattern="leased")
@@ -178,8 +141,14 @@ class MigSpec(_Part):
         return self.memory if self.memory is not None else int(match[1] if match else 0) << 30
 
 
-class GpuSpec(_Part):
-    """One or several GPUs that are alike."""
+class GpuSpec(Described):
+    """One or several GPUs that are alike.
+
+    Attributes
+    ----------
+    power
+        Watts that it draws at most.
+    """
 
     name: str = Field("", pattern=r"^[A-Za-z0-9._-]*$")
     model: str = Field("GPU", min_length=1, max_length=60)
@@ -187,6 +156,7 @@ class GpuSpec(_Part):
     count: int = Field(1, ge=1, le=MOST_GPUS)
     island: str = ""
     compute_capability: str = Field("8.0", pattern=r"^\d+\.\d+$")
+    power: Annotated[float, Field(gt=0)] = 300.0
     mig: tuple[Annotated[MigSpec, BeforeValidator(_profile_only)], ...] | None = None
     load: Load = Leased(pattern="leased")
     processes: tuple[ProcessSpec, ...] = ()
@@ -205,6 +175,19 @@ class GpuSpec(_Part):
     def label(self) -> str:
         return self.model if self.model.startswith(LABEL) else f"{LABEL} {self.model}"
 
+    def events_at(self, seconds: float) -> list[Event]:
+        """Give what has happened by then and is not over, in order."""
+        happened: list[Event] = []
+        for event in sorted(self.events, key=lambda event: event.at):
+            if event.at > seconds:
+                break
+            happened = [] if event.what == "back" else [*happened, event]
+        return [event for event in happened if event.lasts is None or seconds < event.at + event.lasts]
+
+    def xids_until(self, seconds: float) -> dict[int, int]:
+        """Count all errors of the driver by then, by number."""
+        return dict(Counter(event.xid for event in self.events if event.what == "xid" and event.at <= seconds))
+
 
 def _aware(value: datetime | None) -> datetime | None:
     if value is not None and value.tzinfo is None:
@@ -212,7 +195,7 @@ def _aware(value: datetime | None) -> datetime | None:
     return value
 
 
-class Scenario(_Part):
+class Scenario(Described):
     """The simulated GPUs of a host.
 
     Attributes
@@ -265,7 +248,7 @@ def read_scenario(path: Path) -> Scenario:
 
 
 def _explain(path: Path, detail: Any) -> str:
-    location: Sequence[str | int] = [part for part in detail["loc"] if part not in _PATTERNS]
+    location: Sequence[str | int] = [part for part in detail["loc"] if part not in PATTERNS]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     where = f"{path}: {key}: " if key else f"{path}: "
     if detail["type"] == "extra_forbidden":
@@ -273,7 +256,7 @@ def _explain(path: Path, detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{where}is missing."
     if detail["type"].startswith("union_tag"):
-        return f"{where}expected: {_A_LOAD}."
+        return f"{where}expected: {A_LOAD}."
     expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     found = detail["input"]
     shown = "" if isinstance(found, dict | list) else f" (found: {found!r})"

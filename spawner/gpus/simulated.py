@@ -1,13 +1,31 @@
 """GPUs that do not exist, for laptops, classes about Berth, and tests. Labelled as simulated wherever they show."""
 
+import dataclasses
+import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..policy.gpus import LOCAL_NODE
-from .readings import Activity, Clock, GpuProcess, GpuReading, Health, Holders, Inventory, MigInstance, Processes
-from .scenario import Constant, GpuSpec, Leased, ProcessSpec, Ramp, Scenario, Sine, load_at
+from .loads import Pattern, load_at
+from .readings import (
+    HARMLESS_XIDS,
+    Activity,
+    Clock,
+    GpuProcess,
+    GpuReading,
+    Health,
+    Holders,
+    Inventory,
+    MigInstance,
+    Processes,
+)
+from .scenario import Event, GpuSpec, ProcessSpec, Scenario
+from .simulated_telemetry import Meter, PartUse, gpu_telemetry
+from .telemetry import Absence, GpuTelemetry, Telemetry
+from .worker import TIMEOUT, Worker
 
 _NAMESPACE = uuid.UUID("6e0f1a64-3f7e-4d39-8f7c-6f2d6a0f7b11")
 
@@ -23,8 +41,9 @@ class _Part:
     gpu: str
     mig: str
     memory: int
-    load: Constant | Sine | Ramp | Leased
+    load: Pattern
     processes: tuple[ProcessSpec, ...]
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def device(self) -> str:
@@ -34,7 +53,8 @@ class _Part:
 class SimulatedProbe:
     """Reads a scenario; see `spawner.gpus.readings.Probe`.
 
-    What it tells depends on the scenario, the node, the clock and the holders only.
+    What it tells depends on the scenario, the node, the clock and the holders only; of what adds up, such as energy,
+    also on who was seen to hold what.
 
     Parameters
     ----------
@@ -45,15 +65,29 @@ class SimulatedProbe:
     holders
         Who holds which slot now, with pids; the load pattern ``leased`` and the pid ``holder`` follow it. A held slot
         of a part for which no processes are described has one of the load's share of the memory, at its first pid.
+    timeout
+        Seconds that one reading may take, where the scenario has slow ones.
     """
 
     simulated = True
 
-    def __init__(self, scenario: Scenario, clock: Clock, *, node: str = LOCAL_NODE, holders: Holders = nobody) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        clock: Clock,
+        *,
+        node: str = LOCAL_NODE,
+        holders: Holders = nobody,
+        timeout: float = TIMEOUT,
+    ) -> None:
         self._scenario = scenario
         self._clock = clock
         self._holders = holders
         self._start = scenario.starts_at or clock()
+        self._metered = threading.Lock()
+        self._closed = threading.Event()
+        self._worker = Worker("The simulated driver", timeout)
+        self._tardy = any(event.what in {"slow", "hang"} for spec in scenario.gpus for event in spec.events)
         self._specs: list[GpuSpec] = []
         self._gpus: list[GpuReading] = []
         self._parts: list[list[_Part]] = []
@@ -90,25 +124,16 @@ class SimulatedProbe:
             )
 
     def inventory(self) -> Inventory:
+        self._answer()
         seconds = self._seconds(self._clock())
         gpus = tuple(
-            GpuReading(
-                gpu.uuid,
-                gpu.index,
-                gpu.model,
-                gpu.memory,
-                gpu.compute_capability,
-                gpu.island,
-                gpu.pci,
-                gpu.mig_mode,
-                gpu.mig,
-                _health(spec, seconds),
-            )
+            dataclasses.replace(gpu, health=_health(spec.events_at(seconds)))
             for gpu, spec in zip(self._gpus, self._specs, strict=True)
         )
         return Inventory(gpus, self._scenario.driver, self._scenario.cuda, simulated=True)
 
     def processes(self) -> Processes:
+        self._answer()
         now = self._clock()
         holders = self._holders()
         unread = frozenset(part.gpu for part, lost in self._each(now) if lost)
@@ -116,6 +141,7 @@ class SimulatedProbe:
         return Processes(tuple(found), unread)
 
     def activity(self) -> tuple[Activity, ...]:
+        self._answer()
         now = self._clock()
         holders = self._holders()
         found: dict[tuple[str, str], Activity] = {}
@@ -129,8 +155,44 @@ class SimulatedProbe:
             )
         return tuple(found.values())
 
+    def telemetry(self) -> Telemetry:
+        self._answer()
+        now = self._clock()
+        holders = self._holders()
+        gpus: list[GpuTelemetry] = []
+        absences: list[Absence] = []
+        for gpu, spec, parts in zip(self._gpus, self._specs, self._parts, strict=True):
+            events = spec.events_at(self._seconds(now))
+            found, missing = gpu_telemetry(
+                spec,
+                dataclasses.replace(gpu, health=_health(events)),
+                self._seconds(now),
+                [self._use(part, now, holders) for part in parts],
+                events,
+            )
+            gpus.append(found)
+            absences += missing
+        return Telemetry(
+            tuple(gpus), self._scenario.driver, self._scenario.cuda, simulated=True, absences=tuple(absences)
+        )
+
     def close(self) -> None:
-        """Nothing is held."""
+        self._closed.set()
+        self._worker.close(lambda: None)
+
+    def _answer(self) -> None:
+        """Take as long as the scenario says, or fail like a driver that does."""
+        if self._tardy:
+            self._worker.call(self._dawdle)
+
+    def _dawdle(self) -> None:
+        time.sleep(max((event.delay for event in self._going_on("slow")), default=0.0))
+        while self._going_on("hang") and not self._closed.wait(0.02):
+            pass
+
+    def _going_on(self, what: str) -> list[Event]:
+        seconds = self._seconds(self._clock())
+        return [event for spec in self._specs for event in spec.events_at(seconds) if event.what == what]
 
     def _seconds(self, now: datetime) -> float:
         return (now - self._start).total_seconds()
@@ -139,13 +201,20 @@ class SimulatedProbe:
         """Give all parts, and whether their GPU does not answer."""
         seconds = self._seconds(now)
         for spec, parts in zip(self._specs, self._parts, strict=True):
-            lost = _health(spec, seconds).lost
+            lost = _health(spec.events_at(seconds)).lost
             for part in parts:
                 yield part, lost
 
     def _load(self, part: _Part, now: datetime, holders: Mapping[str, Sequence[int]]) -> float:
         leased = bool(_held(part, holders))
         return load_at(part.load, now, self._seconds(now), leased=leased)
+
+    def _use(self, part: _Part, now: datetime, holders: Mapping[str, Sequence[int]]) -> PartUse:
+        with self._metered:
+            part.meter.advance(part.load, self._start, self._seconds(now), leased=bool(_held(part, holders)))
+            busy = part.meter.busy
+        running = self._running(part, now, holders)
+        return PartUse(part.mig, part.memory, self._load(part, now, holders), busy, running)
 
     def _running(self, part: _Part, now: datetime, holders: Mapping[str, Sequence[int]]) -> list[GpuProcess]:
         seconds = self._seconds(now)
@@ -169,20 +238,12 @@ def _held(part: _Part, holders: Mapping[str, Sequence[int]]) -> dict[str, Sequen
     return {slot: pids for slot, pids in holders.items() if slot.partition(":")[0] == part.device}
 
 
-def _health(spec: GpuSpec, seconds: float) -> Health:
-    lost, errors, xid = False, 0, None
-    for event in sorted(spec.events, key=lambda event: event.at):
-        if event.at > seconds:
-            break
-        match event.what:
-            case "lost":
-                lost = True
-            case "ecc":
-                errors += event.count
-            case "xid":
-                xid = event.xid
-            case "back":
-                lost, errors, xid = False, 0, None
+def _health(events: Sequence[Event]) -> Health:
+    lost = any(event.what == "lost" for event in events)
+    errors = sum(event.count for event in events if event.what == "ecc" and not event.corrected)
+    xid = next(
+        (event.xid for event in reversed(events) if event.what == "xid" and event.xid not in HARMLESS_XIDS), None
+    )
     problem = ""
     if lost:
         problem = "It has fallen off the bus (simulated)."

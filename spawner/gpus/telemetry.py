@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from .readings import GpuReading
 
@@ -11,7 +11,7 @@ from .readings import GpuReading
 Reason = Literal["not_supported", "lost", "timeout", "unavailable", "denied", "failed"]
 
 # Why a GPU's clocks are held down; being idle is no reason.
-THROTTLE_REASONS = (
+ThrottleReason = Literal[
     "power_cap",
     "hw_slowdown",
     "hw_thermal",
@@ -20,7 +20,8 @@ THROTTLE_REASONS = (
     "sync_boost",
     "applications_clocks",
     "display_clocks",
-)
+]
+THROTTLE_REASONS: tuple[ThrottleReason, ...] = get_args(ThrottleReason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class Absence:
     gpu
         UUID; empty for the host as a whole.
     what
-        The value's name: ``"power"``, or ``"gpu"`` for everything of a GPU.
+        The value's name: as in `GpuTelemetry`, with what it is of behind it (``"temperature_memory"``,
+        ``"ecc_corrected"``), or ``"gpu"`` for everything of a GPU.
     """
 
     gpu: str
@@ -82,6 +84,8 @@ class Absence:
 @dataclass(frozen=True, slots=True)
 class GpuTelemetry:
     """One GPU. A value that could not be read is None, or missing in its mapping, and there is an `Absence` of it.
+
+    Of one that does not answer, what it is and the XIDs are told, and there is one absence, of ``"gpu"``.
 
     Attributes
     ----------
@@ -106,7 +110,8 @@ class GpuTelemetry:
     throttled
         By each of `THROTTLE_REASONS`; empty where it cannot be read.
     pcie
-        Bytes per second, measured for some milliseconds within the last minute.
+        Bytes per second, measured for some milliseconds within the last minute; None without an absence as long as
+        it was not measured yet.
     nvlink
         Bytes since the driver was loaded, over all links.
     ecc

@@ -13,6 +13,8 @@ from ..errors import GpuProbeFailed
 T = TypeVar("T")
 _Job = tuple[Callable[[], object], "Future[object]"]
 
+TIMEOUT = 20.0  # seconds; the first call on a host without persistence mode wakes all GPUs, which takes some
+
 
 class Worker:
     """Runs calls one after the other in a thread of its own, and does not wait for them for ever.
@@ -49,12 +51,13 @@ class Worker:
         future: Future[T] = Future()
         with self._lock:
             if self._closed:
-                raise GpuProbeFailed(f"{self._what} is not asked any more: the probe was closed.")
+                raise GpuProbeFailed(f"{self._what} is not asked any more: the probe was closed.", "unavailable")
             if self._stuck is not None and not self._stuck.done():
                 waited = round(time.monotonic() - self._stuck_since)
                 raise GpuProbeFailed(
                     f"{self._what} has not answered for {waited} s; it seems to hang. "
-                    "Look at the kernel's log (dmesg); a reboot may be needed."
+                    "Look at the kernel's log (dmesg); a reboot may be needed.",
+                    "timeout",
                 )
             self._stuck = None
             if self._thread is None:
@@ -66,14 +69,15 @@ class Worker:
             return future.result(self._timeout)
         except TookTooLong:
             if future.cancel():  # it waited behind another that is stuck
-                raise GpuProbeFailed(f"{self._what} did not answer within {self._timeout:g} s.") from None
+                raise GpuProbeFailed(f"{self._what} did not answer within {self._timeout:g} s.", "timeout") from None
             if future.done():
                 return future.result()
             with self._lock:
                 self._stuck, self._stuck_since = future, started  # type: ignore[assignment]
             raise GpuProbeFailed(
                 f"{self._what} did not answer within {self._timeout:g} s. "
-                "If that lasts, look at the kernel's log (dmesg); a reboot may be needed."
+                "If that lasts, look at the kernel's log (dmesg); a reboot may be needed.",
+                "timeout",
             ) from None
 
     def close(self, last: Callable[[], object]) -> None:

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from spawner.gpus.scenario import Constant, Event, GpuSpec, Leased, MigSpec, Ramp
+from spawner.gpus.loads import Constant, Leased, Ramp
+from spawner.gpus.scenario import Event, GpuSpec, MigSpec
 from spawner.janitor.loops import Loop, Runner
 from spawner.janitor.tasks import expiry_steps, idle_steps
 from spawner.operations import leases
