@@ -17,6 +17,7 @@ from ..engine.containers import ContainerSpec
 from ..engine.devices import GpuAccess, access_for
 from ..engine.view import EngineView
 from ..errors import BerthError, EngineUnavailable, GpuRefused
+from ..operations.desk import utc_now
 from ..policy.admission import admit, profiles_for
 from ..policy.model import Deny, Grant, LimitRules, Person, Profile, SpawnRequest
 from ..policy.names import container_name
@@ -214,9 +215,11 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
             raise await silent(self.engine, self._made, self.ready_timeout) from None
         if not answers:
             raise await exited(self.engine, self._made, self.mem_limit)
+        answered_at = utc_now()
         if checking is not None:
             await self._say_verdict(checking)
-        await self.lease_is_active(self.object_id, observe.from_inspect(answer).started_at if answer else None)
+        started_at = observe.from_inspect(answer).started_at if answer else None
+        await self.lease_is_active(self.object_id, started_at, answered_at)
         self._steps.add(95, "The server answers.")
         return ip, self.port
 

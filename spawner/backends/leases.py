@@ -249,12 +249,14 @@ class GpuLeaseMixin(HasTraits):
 
     # --- afterwards -------------------------------------------------------------------------------------------
 
-    async def lease_is_active(self, container: str, started_at: datetime | None) -> None:
+    async def lease_is_active(
+        self, container: str, started_at: datetime | None, answered_at: datetime | None = None
+    ) -> None:
         """Note that the server answers. Raises what makes the start fail: without its lease it must not run."""
         if self.lease_id:
             moment = started_at or (self.lease.granted_at if self.lease else None)
             if moment is not None:
-                self.lease = await self.operate(leases.activate, self.lease_id, container, moment)
+                self.lease = await self.operate(leases.activate, self.lease_id, container, moment, answered_at)
 
     async def gpus_refused(self, error: GpuRefused) -> None:
         """Put the GPUs that the driver refused in doubt, before their lease is given back to the next."""

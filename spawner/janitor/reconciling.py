@@ -68,6 +68,7 @@ def carry_out(post: Post, planned: list[Repair]) -> list[Outcome]:
                     continue
                 with engine_errors():
                     containers.remove(post.engine, repair.container.id)
+                repairs.note_removed(post.desk, repair.container, repair.why)
                 outcomes.append(Outcome(repair, done=True))
             else:
                 outcomes.append(Outcome(repair, done=repairs.apply(post.desk, repair)))

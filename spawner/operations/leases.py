@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from ..errors import LeaseLost, UnknownName
 from ..ledger import AuditEntry, Books
-from ..policy.accounting import length_ms
+from ..policy.accounting import booked_end, length_ms
 from ..policy.extension import extend as decide_extension
 from ..policy.leases import (
     Allot,
@@ -128,9 +128,10 @@ def _ask(
     decision = decide(pool, request, quota, spent, desk.rules, now, queue_terms(desk, books, pool, now), place)
     if isinstance(decision, Allot):
         lease = _lease(desk, request, decision, now)
-        books.leases.insert(lease)
         if ticket is not None:
-            _finish(books, ticket, TicketState.SERVED)
+            lease = replace(lease, ticket=ticket.id)
+            books.tickets.update(replace(ticket, state=TicketState.SERVED, lease=lease.id), ticket)
+        books.leases.insert(lease)
         return Granted(lease, decision.note)
     if isinstance(decision, Wait) and if_busy is IfBusy.QUEUE:
         if ticket is None:
@@ -190,10 +191,17 @@ def bind(desk: Desk, lease_id: str, container: str) -> None:
             rewrite(books, replace(lease, container=container), lease)
 
 
-def activate(desk: Desk, lease_id: str, container: str, started_at: datetime) -> Lease:
+def activate(
+    desk: Desk, lease_id: str, container: str, started_at: datetime, answered_at: datetime | None = None
+) -> Lease:
     """Note that a lease's server is ready; its time is booked from the start of its container.
 
     Does nothing more to a lease that is active already.
+
+    Parameters
+    ----------
+    answered_at
+        When its server answered, see `Lease.seen_at`; its start, where that is not known.
 
     Raises
     ------
@@ -207,15 +215,18 @@ def activate(desk: Desk, lease_id: str, container: str, started_at: datetime) ->
             return lease
         if lease.state is not LeaseState.PENDING:
             raise LeaseLost(f"The lease {lease_id} ended while its server started ({lease.ending or lease.state}).")
-        return make_active(books, lease, container, started_at, now)
+        return make_active(books, lease, container, started_at, answered_at or started_at, now)
 
 
-def make_active(books: Books, lease: Lease, container: str, started_at: datetime, now: datetime) -> Lease:
+def make_active(
+    books: Books, lease: Lease, container: str, started_at: datetime, seen_at: datetime, now: datetime
+) -> Lease:
     """Note that a pending lease's server runs."""
     # The engine's clock is the host's, but a container is never billed for the future, nor before its grant.
     started = min(max(started_at, lease.granted_at), now)
+    seen = max(started, min(seen_at, now))
     active = replace(
-        lease, state=LeaseState.ACTIVE, container=container, started_at=started, seen_at=now, changed_at=now
+        lease, state=LeaseState.ACTIVE, container=container, started_at=started, seen_at=seen, changed_at=now
     )
     rewrite(books, active, lease)
     return active
@@ -262,8 +273,7 @@ def book_and_close(books: Books, lease: Lease, ended_at: datetime | None, why: s
     closed = replace(lease, state=LeaseState.CLOSED, closed_at=now, changed_at=now, ending=lease.ending or why)
     rewrite(books, closed, lease)
     if lease.started_at is not None:
-        end = min(max(ended_at or lease.seen_at or lease.started_at, lease.started_at), now)
-        books.usage.insert(_usage(books, lease, lease.started_at, end))
+        books.usage.insert(_usage(books, lease, lease.started_at, booked_end(lease, ended_at, now)))
     return closed
 
 

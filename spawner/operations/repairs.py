@@ -5,6 +5,7 @@ from datetime import datetime
 
 from ..ledger import AuditEntry, Books
 from ..policy.leases import Lease, LeaseState
+from ..policy.observed import ObservedContainer
 from ..policy.reconcile import Activate, Adopt, Quarantine, Release, Repair, Seen, Withdraw
 from .desk import Desk
 from .leases import book_and_close, make_active
@@ -64,7 +65,9 @@ def _activate(desk: Desk, repair: Activate) -> bool:
         lease = _if_unchanged(books, repair.lease)
         if lease is None:
             return False
-        make_active(books, lease, repair.container.id, repair.container.started_at or lease.granted_at, now)
+        started = repair.container.started_at or lease.granted_at
+        make_active(books, lease, repair.container.id, started, repair.at, now)
+        _note(books, now, "lease.activate", f"lease {lease.id}", {"container": repair.container.id, "user": lease.user})
         return True
 
 
@@ -75,6 +78,7 @@ def _release(desk: Desk, repair: Release) -> bool:
         if lease is None:
             return False
         book_and_close(books, lease, repair.ended_at, repair.why, now)
+        _note(books, now, "lease.release", f"lease {lease.id}", {"user": lease.user, "why": repair.why})
         make_offers(desk, books, now)
         return True
 
@@ -85,7 +89,8 @@ def _seen(desk: Desk, repair: Seen) -> bool:
         lease = books.leases.get(repair.lease.id)
         if lease is None or lease.state is not LeaseState.ACTIVE:
             return False
-        return books.leases.update(replace(lease, seen_at=now, container=repair.container.id), lease)
+        seen = max(lease.seen_at or repair.at, min(repair.at, now))  # never taken back, whatever clocks do
+        return books.leases.update(replace(lease, seen_at=seen, container=repair.container.id), lease)
 
 
 def _adopt(desk: Desk, repair: Adopt) -> bool:
@@ -114,7 +119,7 @@ def _adopt(desk: Desk, repair: Adopt) -> bool:
             changed_at=now,
             groups=old.groups if old else frozenset(),
             started_at=min(started, now),
-            seen_at=now,
+            seen_at=min(started, now),
             container=container.id,
         )
         books.leases.insert(lease)
@@ -130,6 +135,13 @@ def _quarantine(desk: Desk, repair: Quarantine) -> bool:
         for slot in done:
             _note(books, now, "slot.quarantine", f"slot {slot}", {"container": repair.container.id, "why": repair.why})
     return bool(done)
+
+
+def note_removed(desk: Desk, container: ObservedContainer, why: str) -> None:
+    """Note that the reconciliation has removed a container."""
+    with desk.ledger.transaction() as books:
+        after = {"user": container.user, "lease": container.lease, "why": why}
+        _note(books, desk.clock(), "container.remove", f"container {container.id}", after)
 
 
 def _note(books: Books, now: datetime, action: str, subject: str, after: dict[str, str]) -> None:

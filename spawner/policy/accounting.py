@@ -46,6 +46,29 @@ def running_interval(lease: Lease, now: datetime) -> Interval:
     return start, max(start, now), len(lease.slots)
 
 
+def booked_end(lease: Lease, ended_at: datetime | None, now: datetime) -> datetime:
+    """Tell until when a lease that closes is booked: to its container's end, never into the future.
+
+    Nor to a time before one at which the container was seen to run, whatever clocks say: so what counts for a running
+    lease up to `Lease.seen_at` is never taken back.
+
+    Parameters
+    ----------
+    ended_at
+        The engine's finish time; None where nobody knows.
+    """
+    start = lease.started_at or now
+    seen = max(start, lease.seen_at or start)
+    return max(seen, min(ended_at or seen, now))
+
+
+def sure_ms(lease: Lease) -> int:
+    """Give the GPU-milliseconds of an open lease that are surely booked when it closes."""
+    if lease.started_at is None:
+        return 0
+    return length_ms(lease.started_at, lease.seen_at or lease.started_at) * len(lease.slots)
+
+
 def spent(past: Iterable[Interval], open_leases: Iterable[Lease], now: datetime, window: timedelta) -> Spent:
     """Sum up a user's budget.
 

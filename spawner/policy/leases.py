@@ -88,7 +88,7 @@ class Lease:
     changed_at
         Last change of state or container, to tell what moved while the engine was being looked at.
     seen_at
-        When its container was last seen to run; what is booked where nobody knows when it ended.
+        Until when its container surely ran; what is booked where nobody knows when it ended, and never less.
     container
         Id of the container; empty until it is made.
     busy_at

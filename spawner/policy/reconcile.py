@@ -15,18 +15,32 @@ from .observed import ObservedContainer
 
 @dataclass(frozen=True, slots=True)
 class Activate:
-    """A pending lease whose server runs: its start was cut off after the container had come up."""
+    """A pending lease whose server runs: its start was cut off after the container had come up.
+
+    Attributes
+    ----------
+    at
+        As of `Seen`.
+    """
 
     lease: Lease
     container: ObservedContainer
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An active lease whose container runs, as it should."""
+    """An active lease whose container runs, as it should.
+
+    Attributes
+    ----------
+    at
+        When the look began that found it running: it ended no earlier.
+    """
 
     lease: Lease
     container: ObservedContainer
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,20 +194,25 @@ def _of_lease(
         gone = [Remove(container, "its lease is over") for container in containers]
         return [*gone, Release(lease, _ended_at(lease, containers, now), lease.ending or "stopped")]
     if lease.state is LeaseState.PENDING:
-        return _of_pending(lease, running, dead, grace, now)
+        return _of_pending(lease, running, dead, grace, looked_at, now)
     if running:
-        return [Seen(lease, running[0])]
+        return [Seen(lease, running[0], looked_at)]
     died = [Remove(container, "it has ended") for container in dead]
     return [*died, Release(lease, _ended_at(lease, dead, now), "container_gone")]
 
 
 def _of_pending(
-    lease: Lease, running: list[ObservedContainer], dead: list[ObservedContainer], grace: Grace, now: datetime
+    lease: Lease,
+    running: list[ObservedContainer],
+    dead: list[ObservedContainer],
+    grace: Grace,
+    looked_at: datetime,
+    now: datetime,
 ) -> list[Repair]:
     if grace.still_starting(lease.changed_at, now):
         return []
     if running:
-        return [Activate(lease, running[0])]
+        return [Activate(lease, running[0], looked_at)]
     return [
         *(Remove(container, "its start came to nothing") for container in dead),
         Release(lease, None, "start_failed"),

@@ -133,8 +133,10 @@ OPERATIONS: dict[str, Callable[[Scene], object]] = {
     "sync": lambda it: it.office.fit(gpus(9, first=2)),
     "set a state": lambda it: inventory.set_state(it.office.desk, "gpu0", GpuState.DRAINING, "olga", "why"),
     "doubt": lambda it: inventory.doubt(it.office.desk, ["SIM-local-0"], "why"),
-    "repair: activate": lambda it: repairs.apply(it.office.desk, Activate(it.pending, it.container)),
-    "repair: seen": lambda it: repairs.apply(it.office.desk, Seen(it.running, it.container)),
+    "repair: activate": lambda it: repairs.apply(
+        it.office.desk, Activate(it.pending, it.container, it.office.clock.now)
+    ),
+    "repair: seen": lambda it: repairs.apply(it.office.desk, Seen(it.running, it.container, it.office.clock.now)),
     "repair: release": lambda it: repairs.apply(it.office.desk, Release(it.running, NOW + MINUTE, "container_gone")),
     "repair: withdraw": lambda it: repairs.apply(it.office.desk, Withdraw(it.offered)),
     "repair: adopt": lambda it: repairs.apply(it.office.desk, Adopt(it.container)),

@@ -69,7 +69,7 @@ def test_what_is_booked(office: Office, begun: int, ended: int | None, booked: i
     office.fit(gpus(1))
     lease = office.granted("ann")
     office.wait(HOUR)
-    leases.activate(office.desk, lease.id, "c0ffee", NOW + begun * MS)
+    leases.activate(office.desk, lease.id, "c0ffee", NOW + begun * MS, None if ended else office.clock.now)
     office.wait(HOUR)
     leases.close(office.desk, lease.id, None if ended is None else NOW + ended * MS)
     assert [row.gpu_ms for row in office.booked()] == [booked]

@@ -46,7 +46,7 @@ def _pending(office: Office) -> tuple[Repair, Callable[[], bool]]:
     lease = office.granted("ann")
     office.wait(HOUR)
     return (
-        Activate(lease, container(lease, started_at=NOW + MINUTE)),
+        Activate(lease, container(lease, started_at=NOW + MINUTE), NOW + HOUR / 2),
         lambda: (
             office.lease(lease.id)
             == replace(
@@ -54,7 +54,7 @@ def _pending(office: Office) -> tuple[Repair, Callable[[], bool]]:
                 state=LeaseState.ACTIVE,
                 container="c0ffee",
                 started_at=NOW + MINUTE,
-                seen_at=NOW + HOUR,
+                seen_at=NOW + HOUR / 2,
                 changed_at=NOW + HOUR,
             )
         ),
@@ -104,7 +104,7 @@ def _stray(office: Office) -> tuple[Repair, Callable[[], bool]]:
         lease = leases.of_server(office.desk, "ann", "")
         assert lease is not None
         assert (lease.state, lease.slots, lease.container) == (LeaseState.ACTIVE, old.slots, old.container)
-        assert (lease.profile, lease.groups, lease.seen_at) == ("gpu", frozenset({"lab"}), office.clock.now)
+        assert (lease.profile, lease.groups, lease.seen_at) == ("gpu", frozenset({"lab"}), NOW + HOUR / 2)
         # What was booked already is not booked again.
         assert lease.started_at == NOW + HOUR / 2
         assert lease.ends_at == office.clock.now + office.desk.rules.shortest
@@ -155,10 +155,14 @@ def test_seen_is_noted_and_nothing_else(office: Office) -> None:
     office.wait(MINUTE)
     leases.extend(office.desk, lease.id, 1, "ann")
     longer = office.lease(lease.id)
-    assert repairs.apply(office.desk, Seen(lease, container(lease)))
-    assert office.lease(lease.id) == replace(longer, seen_at=office.clock.now)
+    looked_at = office.clock.now
+    office.wait(MINUTE)
+    assert repairs.apply(office.desk, Seen(lease, container(lease), looked_at))
+    assert office.lease(lease.id) == replace(longer, seen_at=looked_at), "it may have ended since"
+    assert repairs.apply(office.desk, Seen(lease, container(lease), NOW))
+    assert office.lease(lease.id).seen_at == looked_at, "what was seen stays seen"
     leases.release(office.desk, lease.id, "stopped")
-    assert not repairs.apply(office.desk, Seen(lease, container(lease)))
+    assert not repairs.apply(office.desk, Seen(lease, container(lease), office.clock.now))
 
 
 def test_removals_are_not_the_ledgers(office: Office) -> None:

@@ -87,7 +87,7 @@ class World:
             case Withdraw(held):
                 assert held.state is LeaseState.OFFERED
                 self.closed[self.leases.pop(held.id).id] = None
-            case Activate(held, its):
+            case Activate(held, its, _):
                 assert held.state is LeaseState.PENDING
                 self.leases[held.id] = replace(
                     held, state=LeaseState.ACTIVE, container=its.id, started_at=its.started_at, changed_at=now
@@ -101,8 +101,8 @@ class World:
             case Quarantine(slots):
                 assert self.quarantined.isdisjoint(slots)
                 self.quarantined |= set(slots)
-            case Seen(held, its):
-                self.leases[held.id] = replace(held, seen_at=now, container=its.id)
+            case Seen(held, its, seen_at):
+                self.leases[held.id] = replace(held, seen_at=seen_at, container=its.id)
 
 
 def settle(world: World, grace: Grace, now: datetime) -> list[Repair]:
@@ -121,9 +121,9 @@ def settle(world: World, grace: Grace, now: datetime) -> list[Repair]:
 
 def test_an_active_lease_with_its_container_is_well() -> None:
     held, its = lease("l", ["a"]), container("c", ["a"], "l")
-    assert plan([held], [its]) == [Seen(held, its)]
+    assert plan([held], [its]) == [Seen(held, its, LOOK)]
     old = container("old", ["a"], "l", running=False)
-    assert plan([held], [old, its]) == [Seen(held, its)], "a former container is of no interest yet"
+    assert plan([held], [old, its]) == [Seen(held, its, LOOK)], "a former container is of no interest yet"
 
 
 def test_a_container_that_has_ended_gives_its_time_back() -> None:
@@ -156,7 +156,7 @@ def test_a_start_that_is_under_way_is_let_alone(*, running: bool) -> None:
 def test_a_start_that_was_cut_off_is_completed_or_ended() -> None:
     held = lease("l", ["a"], state=LeaseState.PENDING, started=-6)
     its = container("c", ["a"], "l", created=-5)
-    assert plan([held], [its]) == [Activate(held, its)]
+    assert plan([held], [its]) == [Activate(held, its, LOOK)]
     assert plan([held], []) == [Release(held, None, "start_failed")]
     dead = container("c", ["a"], "l", created=-5, running=False)
     assert plan([held], [dead]) == [Remove(dead, "its start came to nothing"), Release(held, None, "start_failed")]
@@ -211,7 +211,7 @@ def test_a_container_without_a_lease_is_adopted_if_it_works_and_removed_if_not()
     assert plan([], [new]) == [], "a hub may be about to start it"
     assert plan([], [container("d", ["b"], "x", running=False, created=None)]) != []
     adopted = replace(lease("fresh", ["a"]), container="c")
-    assert plan([adopted], [runs]) == [Seen(adopted, runs)], "known by its id, whatever its label says"
+    assert plan([adopted], [runs]) == [Seen(adopted, runs, LOOK)], "known by its id, whatever its label says"
 
 
 def test_a_slot_that_two_claim_is_in_doubt() -> None:
@@ -219,9 +219,12 @@ def test_a_slot_that_two_claim_is_in_doubt() -> None:
     stray = container("d", ["a", "b"], "over")
     doubt = Quarantine(("a", "b"), stray, "two running containers say they have it")
     # b as well: nobody holds it, but the stray uses it.
-    assert plan([held], [its, stray]) == [Seen(held, its), doubt]
-    assert plan([held], [its, stray], quarantined=frozenset({"a"})) == [Seen(held, its), replace(doubt, slots=("b",))]
-    assert plan([held], [its, stray], quarantined=frozenset({"a", "b"})) == [Seen(held, its)]
+    assert plan([held], [its, stray]) == [Seen(held, its, LOOK), doubt]
+    assert plan([held], [its, stray], quarantined=frozenset({"a"})) == [
+        Seen(held, its, LOOK),
+        replace(doubt, slots=("b",)),
+    ]
+    assert plan([held], [its, stray], quarantined=frozenset({"a", "b"})) == [Seen(held, its, LOOK)]
 
 
 def test_of_two_strays_with_one_slot_the_first_keeps_it() -> None:

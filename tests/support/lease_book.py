@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from spawner.policy.accounting import Interval, decayed_ms, length_ms, running_interval, spent
+from spawner.policy.accounting import Interval, booked_end, decayed_ms, length_ms, running_interval, spent
 from spawner.policy.extension import extend
 from spawner.policy.gpus import Gpu, GpuState, Slot
 from spawner.policy.leases import (
@@ -60,7 +60,7 @@ class LeaseBook(abc.ABC):
         """Ask for GPUs: a lease, a place in the queue, or a refusal."""
 
     @abc.abstractmethod
-    def activate(self, lease: str, container: str, started_at: datetime) -> bool:
+    def activate(self, lease: str, container: str, started_at: datetime, answered_at: datetime | None = None) -> bool:
         """Note that a server is ready; false if its lease has ended meanwhile."""
 
     @abc.abstractmethod
@@ -167,7 +167,8 @@ class MemoryBook(LeaseBook):
         else:
             if ticket is not None:
                 self._leave(ticket)
-            made = answer if isinstance(answer, Deny) else self._grant(request, answer)
+            its = ticket.id if ticket is not None else ""
+            made = answer if isinstance(answer, Deny) else self._grant(request, answer, ticket=its)
         if left:
             self.offer()
         return made
@@ -191,13 +192,16 @@ class MemoryBook(LeaseBook):
         self._pool.put_lease(lease)
         return lease
 
-    def activate(self, lease: str, container: str, started_at: datetime) -> bool:
+    def activate(self, lease: str, container: str, started_at: datetime, answered_at: datetime | None = None) -> bool:
         now, held = self._clock(), self._pool.leases.get(lease)
         if held is None or held.state is not LeaseState.PENDING:
             return held is not None and held.state is LeaseState.ACTIVE
         started = min(max(started_at, held.granted_at), now)
+        seen = max(started, min(answered_at or started, now))
         self._pool.put_lease(
-            replace(held, state=LeaseState.ACTIVE, container=container, started_at=started, seen_at=now, changed_at=now)
+            replace(
+                held, state=LeaseState.ACTIVE, container=container, started_at=started, seen_at=seen, changed_at=now
+            )
         )
         return True
 
@@ -218,7 +222,7 @@ class MemoryBook(LeaseBook):
         self._pool.drop_lease(held.id)
         if held.started_at is None:
             return
-        end = min(max(ended_at or held.seen_at or held.started_at, held.started_at), self._clock())
+        end = booked_end(held, ended_at, self._clock())
         for slot in held.slots:
             self._usage.append(
                 UsageRow(
@@ -328,11 +332,12 @@ class MemoryBook(LeaseBook):
     def apply(self, repair: Repair) -> None:
         now = self._clock()
         match repair:
-            case Seen(lease, container):
+            case Seen(lease, container, at):
                 held = self._pool.leases[lease.id]
-                self._pool.put_lease(replace(held, seen_at=now, container=container.id))
-            case Activate(lease, container):
-                self.activate(lease.id, container.id, container.started_at or lease.granted_at)
+                seen = max(held.seen_at or at, min(at, now))
+                self._pool.put_lease(replace(held, seen_at=seen, container=container.id))
+            case Activate(lease, container, at):
+                self.activate(lease.id, container.id, container.started_at or lease.granted_at, at)
             case Release(lease, ended_at, why):
                 self.release(lease.id, why)
                 self.close(lease.id, ended_at)

@@ -40,9 +40,9 @@ class LedgerBook(LeaseBook):
         assert isinstance(answer, Deny)
         return answer
 
-    def activate(self, lease: str, container: str, started_at: datetime) -> bool:
+    def activate(self, lease: str, container: str, started_at: datetime, answered_at: datetime | None = None) -> bool:
         try:
-            leases.activate(self.desk, lease, container, started_at)
+            leases.activate(self.desk, lease, container, started_at, answered_at)
         except LeaseLost:
             return False
         return True
