@@ -115,7 +115,7 @@ c.JupyterHub.extra_handlers = [
     *HANDLERS,
 ]
 
-# --- the janitor -----------------------------------------------------------------------------------------------
+# --- the janitor and the exporter ----------------------------------------------------------------------------------
 
 _FOR_CHILDREN = ("BERTH_", "DOCKER_", "LANG", "LC_", "SSL_CERT", "TZ")
 c.JupyterHub.services = [
@@ -130,7 +130,17 @@ c.JupyterHub.services = [
         ],
         "cwd": str(root),
         "environment": {name: value for name, value in os.environ.items() if name.startswith(_FOR_CHILDREN)},
-    }
+    },
+    {
+        "name": "exporter",
+        "command": [*(sys.executable, "-m", "spawner.exporter"), "--root", str(root), "--hub-pid", str(os.getpid())],
+        "cwd": str(root),
+        "environment": {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(_FOR_CHILDREN) and name not in {"BERTH_API_TOKEN", "BERTH_DATABASE_URL"}
+        },
+    },
 ]
 c.JupyterHub.load_roles = [
     {

@@ -10,9 +10,11 @@ from ..engine import certificates, containers
 from ..engine.containers import ContainerSpec, Mount
 from ..engine.devices import NO_GPUS, GpuAccess
 from ..engine.network import UserNetwork
+from ..engine.running import COURSE_VARIABLE
 from ..engine.warming import CACHE_BYTES, cache_target
 from ..gpus.isolation import Enforcement, HostPlaces, Needs, needs_of
 from ..policy.gpus import Gpu, Slot
+from ..policy.leases import Lease
 from ..policy.model import Grant
 from ..policy.names import cuda_volume_name, home_volume_name
 
@@ -28,6 +30,7 @@ def build_spec(
         **spawner.get_env(),
         "JUPYTER_IMAGE_SPEC": image,
         **lease_environment(spawner.slots),
+        **course_environment(spawner.lease),
         **cache_environment(spawner.hub_id, spawner.slots),
         **needs.environment,
     }
@@ -71,6 +74,11 @@ def lease_environment(slots: Sequence[Slot]) -> dict[str, str]:
     if any(slot.simulated for slot in slots):
         environment["BERTH_GPU_SIMULATED"] = "1"
     return environment
+
+
+def course_environment(lease: Lease | None) -> dict[str, str]:
+    """Say in whose seats a server is, for the exporter of its node."""
+    return {COURSE_VARIABLE: lease.course} if lease is not None and lease.course else {}
 
 
 def _cache(hub_id: str, slots: Sequence[Slot]) -> str:

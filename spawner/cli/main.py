@@ -9,6 +9,7 @@ from .audit import audit
 from .db import db
 from .doctor import doctor
 from .down import down
+from .exporter import exporter
 from .firewall import firewall
 from .gpus import gpus
 from .images import images
@@ -46,6 +47,7 @@ for _command in (
     db,
     doctor,
     down,
+    exporter,
     firewall,
     gpus,
     images,
