@@ -70,8 +70,8 @@ window.berth = (function () {
 
   // "1 h 5 min", "4 min", "30 s".
   function length(seconds) {
-    const minutes = Math.floor(seconds / 60);
-    if (minutes < 1) return `${Math.max(0, Math.floor(seconds))} s`;
+    if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
+    const minutes = Math.round(seconds / 60); // as the notices round
     const hours = Math.floor(minutes / 60);
     if (!hours) return `${minutes} min`;
     return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
