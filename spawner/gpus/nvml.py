@@ -147,18 +147,11 @@ class NvmlProbe:
             ecc = optional(ecc_errors, handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED)
             divided = parts(handle)
             mig = tuple(mig_instance(uuid, part) for uuid, part in divided if uuid)
-            capability = optional(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
-            reading = GpuReading(
-                gpu.uuid,
-                gpu.index,
-                text(pynvml.nvmlDeviceGetName(handle)),
-                pynvml.nvmlDeviceGetMemoryInfo(handle).total,
-                f"{capability[0]}.{capability[1]}" if capability else "",
-                "",
-                kernel_bus_id(handle),
-                len(mig) == len(divided),
-                mig,
-                read_health(handle, ecc, self._last_xid(gpu.uuid)),
+            reading = dataclasses.replace(
+                _identity(gpu),
+                mig_mode=len(mig) == len(divided),
+                mig=mig,
+                health=read_health(handle, ecc, self._last_xid(gpu.uuid)),
             )
         except NvmlError as error:
             if concerns_all(error):
@@ -183,7 +176,7 @@ class NvmlProbe:
     def _failed(self, gpu: _Found, error: Any) -> GpuReading:
         """Give what was known of a GPU that fails now."""
         lost = error.value == pynvml.NVML_ERROR_GPU_IS_LOST
-        known = self._known.get(gpu.uuid) or GpuReading(gpu.uuid, gpu.index, UNKNOWN, 0)
+        known = self._known.get(gpu.uuid) or _nameless(gpu)
         health = Health(lost, known.health.ecc_uncorrected, self._xids.last(gpu.uuid), explain_failure(error))
         return dataclasses.replace(known, index=gpu.index, health=health)
 
@@ -254,8 +247,8 @@ class NvmlProbe:
                 raise gpu.error
             known = self._known.get(gpu.uuid)
             if known is None or known.model == UNKNOWN:
-                known = self._read(gpu)
-            known = dataclasses.replace(known, index=gpu.index)
+                known = values.read("identity", _identity, gpu) or _nameless(gpu)
+            known = dataclasses.replace(known, index=gpu.index, island=self._islands.get(gpu.uuid, ""))
             read = read_gpu(gpu.handle, known, self._last_xid(gpu.uuid), values)
         except NvmlError as error:
             if concerns_all(error):
@@ -269,6 +262,23 @@ class NvmlProbe:
         if gpu.uuid not in self._xids.counts:
             values.miss("xids", "not_supported")
         return dataclasses.replace(read, pcie=pcie, xids=xids), values.absences
+
+
+def _identity(gpu: _Found) -> GpuReading:
+    """Read what stays the same as long as the driver is loaded."""
+    capability = optional(pynvml.nvmlDeviceGetCudaComputeCapability, gpu.handle)
+    return GpuReading(
+        gpu.uuid,
+        gpu.index,
+        text(pynvml.nvmlDeviceGetName(gpu.handle)),
+        pynvml.nvmlDeviceGetMemoryInfo(gpu.handle).total,
+        f"{capability[0]}.{capability[1]}" if capability else "",
+        pci=kernel_bus_id(gpu.handle),
+    )
+
+
+def _nameless(gpu: _Found) -> GpuReading:
+    return GpuReading(gpu.uuid, gpu.index, UNKNOWN, 0)
 
 
 def _versions() -> tuple[str, str]:

@@ -85,6 +85,7 @@ class SimulatedProbe:
         self._holders = holders
         self._start = scenario.starts_at or clock()
         self._metered = threading.Lock()
+        self._elapsed = 0.0
         self._closed = threading.Event()
         self._worker = Worker("The simulated driver", timeout)
         self._tardy = any(event.what in {"slow", "hang"} for spec in scenario.gpus for event in spec.events)
@@ -159,14 +160,18 @@ class SimulatedProbe:
         self._answer()
         now = self._clock()
         holders = self._holders()
+        seconds = self._seconds(now)
+        with self._metered:
+            elapsed = self._elapsed = max(self._elapsed, seconds)
         gpus: list[GpuTelemetry] = []
         absences: list[Absence] = []
         for gpu, spec, parts in zip(self._gpus, self._specs, self._parts, strict=True):
-            events = spec.events_at(self._seconds(now))
+            events = spec.events_at(seconds)
             found, missing = gpu_telemetry(
                 spec,
                 dataclasses.replace(gpu, health=_health(events)),
-                self._seconds(now),
+                seconds,
+                elapsed,
                 [self._use(part, now, holders) for part in parts],
                 events,
             )

@@ -89,7 +89,7 @@ class PartUse:
 
 
 def gpu_telemetry(
-    spec: GpuSpec, gpu: GpuReading, seconds: float, uses: Sequence[PartUse], events: Sequence[Event]
+    spec: GpuSpec, gpu: GpuReading, seconds: float, elapsed: float, uses: Sequence[PartUse], events: Sequence[Event]
 ) -> tuple[GpuTelemetry, list[Absence]]:
     """Read the instruments.
 
@@ -97,6 +97,8 @@ def gpu_telemetry(
     ----------
     seconds
         Since the start.
+    elapsed
+        Likewise, the most that there ever were: the clock may be set back, a counter may not.
     uses
         Of the GPU, or of its MIG instances.
     events
@@ -109,6 +111,7 @@ def gpu_telemetry(
     load = min(1.0, sum(use.load * use.memory for use in uses) / gpu.memory)
     busy = sum(use.busy * use.memory for use in uses) / gpu.memory
     used = sum(use.used for use in uses)
+    idle = _IDLE_POWER * spec.power
     temperature = max([_COOL + (_WARM - _COOL) * load, *(event.temperature for event in events if event.what == "hot")])
     reasons = {event.reason for event in events if event.what == "throttle"}
     if temperature >= SLOWDOWN:
@@ -122,9 +125,9 @@ def gpu_telemetry(
         memory_used=used,
         memory_free=gpu.memory - used,
         memory_total=gpu.memory,
-        power=spec.power * (_IDLE_POWER + (1 - _IDLE_POWER) * load),
+        power=idle + (spec.power - idle) * load,
         power_limit=spec.power,
-        energy=spec.power * (_IDLE_POWER * max(0.0, seconds) + (1 - _IDLE_POWER) * busy),
+        energy=idle * elapsed + (spec.power - idle) * busy,
         temperatures={"gpu": temperature, "memory": temperature + _MEMORY_HOTTER},
         slowdown=SLOWDOWN,
         clocks=_clocks(load, held_down=bool(reasons)),

@@ -23,6 +23,36 @@ LOST = 15
 
 Value = str | int
 
+# What a GPU tells of itself beyond `StubScript.add_gpu`'s values; the keys' units are NVML's.
+INSTRUMENTS: Mapping[str, Value] = {
+    "utilization_gpu": 87,
+    "utilization_memory": 41,
+    "encoder_utilization": 12,
+    "decoder_utilization": 7,
+    "memory_used": 3 * GIB,
+    "power_usage": 251337,
+    "power_limit_enforced": 390000,
+    "field_83": 123456789012345,  # energy
+    "temperature_0": 64,
+    "field_82": 71,  # of the memory
+    "temperature_threshold_1": 92,
+    "clock_0": 1410,
+    "clock_1": 1395,
+    "clock_2": 1215,
+    "clock_3": 1275,
+    "clock_max_0": 1980,
+    "clock_max_1": 1965,
+    "clock_max_2": 1593,
+    "clock_max_3": 1785,
+    "clocks_event_reasons": 0,
+    "pcie_throughput_0": 12000,
+    "pcie_throughput_1": 34000,
+    "field_138": 5000,  # NVLink
+    "field_139": 7000,
+    "ecc_0_0": 17,
+    "ecc_1_0": 0,
+}
+
 
 def why_not() -> str:
     """Give the reason why it cannot be compiled here; empty if it can."""
@@ -143,6 +173,10 @@ class StubScript(Section):
         gpu = StubGpu({**made, **values}, uuid=f"GPU-0000000{number}-aaaa-bbbb-cccc-000000000000")
         self.gpus.append(gpu)
         return gpu
+
+    def add_full_gpu(self, **values: Value) -> StubGpu:
+        """Add a GPU that has everything that can be read, as `INSTRUMENTS` has it."""
+        return self.add_gpu(**{**INSTRUMENTS, **values})
 
     def write(self) -> None:
         parts = [self.text()]

@@ -10,8 +10,12 @@
  *
  *   fail FUNCTION CODE    it returns this error (for all GPUs, or for the one whose section it stands in);
  *   fail * CODE           every function of that GPU does, as when it has fallen off the bus
+ *   fail KEY CODE         that value alone cannot be read, of those that a function gives by number: clock_1, field_83
  *   block FUNCTION        it does not return while this line stands there
+ *   slow FUNCTION MS      it takes so many milliseconds; `slow *` in a GPU's section means every function of it
  *   driver_epoch N        a change means that the driver was loaded anew: whoever was initialised before is not any more
+ *   reset_epoch N         in a GPU's section: a change means that it was reset, and is lost to whoever was initialised
+ *                         before
  *   module_version V      the kernel module's; nvmlInit fails unless it is this library's (STUB_VERSION at compile time)
  */
 #define _GNU_SOURCE
@@ -22,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef STUB_VERSION
@@ -37,6 +42,7 @@ enum {
     INSUFFICIENT_SIZE = 7,
     DRIVER_NOT_LOADED = 9,
     TIMEOUT = 10,
+    GPU_IS_LOST = 15,
     VERSION_MISMATCH = 18,
 };
 
@@ -63,7 +69,7 @@ static line_t lines[MAX_LINES];
 static int line_count, gpu_count, mig_count[MAX_GPUS];
 static struct device handles[MAX_GPUS][MAX_MIGS + 1];
 static struct stat read_at;
-static int initialised, epoch, delivered[MAX_GPUS];
+static int initialised, epoch, reset_epoch[MAX_GPUS], delivered[MAX_GPUS];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static void add(int gpu, int mig, const char *key, const char *value) {
@@ -180,6 +186,11 @@ static const char *about(int gpu, int mig, const char *key, const char *function
     return NULL;
 }
 
+static int number_of(int gpu, const char *key) {
+    const char *value = find(gpu, -1, key);
+    return value ? atoi(value) : 0;
+}
+
 /* What every function begins with; its caller holds the mutex when it returns. */
 static ret_t enter(const char *function, device_t device, int needs_init) {
     pthread_mutex_lock(&mutex);
@@ -187,6 +198,16 @@ static ret_t enter(const char *function, device_t device, int needs_init) {
     while (about(-1, -1, "block", function) || (device && about(device->gpu, -1, "block", function))) {
         pthread_mutex_unlock(&mutex);
         usleep(5000);
+        pthread_mutex_lock(&mutex);
+        read_script();
+    }
+    const char *slow = about(-1, -1, "slow", function);
+    if (!slow && device)
+        slow = about(device->gpu, -1, "slow", function);
+    if (slow) {
+        useconds_t wait = (useconds_t)atoi(slow) * 1000;
+        pthread_mutex_unlock(&mutex);
+        usleep(wait);
         pthread_mutex_lock(&mutex);
         read_script();
     }
@@ -201,6 +222,8 @@ static ret_t enter(const char *function, device_t device, int needs_init) {
     if (device) {
         if (device->gpu >= gpu_count || (device->mig >= 0 && device->mig >= mig_count[device->gpu]))
             return NOT_FOUND;
+        if (number_of(device->gpu, "reset_epoch") != reset_epoch[device->gpu])
+            return GPU_IS_LOST;
         if ((code = about(device->gpu, device->mig, "fail", function)) || (code = about(device->gpu, -1, "fail", function)))
             return atoi(code);
     }
@@ -250,6 +273,14 @@ static const char *keyed(device_t device, const char *format, unsigned first, un
     return of(device, key);
 }
 
+/* A value with a number in its key, which `fail KEY CODE` can make fail by itself. */
+static ret_t numbered(device_t device, const char *format, unsigned first, unsigned second, u64 *out) {
+    char key[64];
+    snprintf(key, sizeof key, format, first, second);
+    const char *code = about(device->gpu, device->mig, "fail", key);
+    return code ? atoi(code) : number(of(device, key), out);
+}
+
 /* --- the library and the host ------------------------------------------------------------------------------------ */
 
 static ret_t begin(const char *function) {
@@ -263,6 +294,8 @@ static ret_t begin(const char *function) {
     if (!ret) {
         initialised++;
         epoch = now ? atoi(now) : 0;
+        for (int gpu = 0; gpu < gpu_count; gpu++)
+            reset_epoch[gpu] = number_of(gpu, "reset_epoch");
     }
     pthread_mutex_unlock(&mutex);
     return ret;
@@ -401,7 +434,10 @@ TEXT(nvmlDeviceGetBoardPartNumber, "board_part_number")
 /* The key ends in the argument's number: clock_0 */
 #define SMALL_OF(function, name)                                                                                       \
     ret_t function(device_t device, unsigned which, unsigned *out) {                                                   \
-        ENTER(device) return small(keyed(device, name "_%u", which, 0), out);                                          \
+        ENTER(device) u64 wide = 0;                                                                                    \
+        ret_t ret = numbered(device, name "_%u", which, 0, &wide);                                                     \
+        *out = (unsigned)wide;                                                                                         \
+        return ret;                                                                                                    \
     }
 #define PERIOD(function, name)                                                                                         \
     ret_t function(device_t device, unsigned *out, unsigned *period) {                                                 \
@@ -532,7 +568,7 @@ ret_t nvmlDeviceGetBAR1MemoryInfo(device_t device, struct memory *out) {
 /* ecc_ERRORTYPE_COUNTERTYPE: ecc_1_0 is uncorrected, since the driver was loaded */
 ret_t nvmlDeviceGetTotalEccErrors(device_t device, unsigned error, unsigned counter, u64 *out) {
     ENTER(device)
-    return number(keyed(device, "ecc_%u_%u", error, counter), out);
+    return numbered(device, "ecc_%u_%u", error, counter, out);
 }
 
 ret_t nvmlDeviceGetMemoryErrorCounter(device_t device, unsigned error, unsigned counter, unsigned place, u64 *out) {
@@ -564,13 +600,15 @@ struct field {
     u64 value;
 };
 
-/* field_ID VALUE */
+/* field_ID VALUE; field_ID_LINK VALUE for one NVLink of a throughput, field_ID for all of them together */
 ret_t nvmlDeviceGetFieldValues(device_t device, int count, struct field *fields) {
     ENTER(device)
     for (int i = 0; i < count; i++) {
         fields[i].type = 3; /* unsigned long long */
         fields[i].value = 0;
-        fields[i].ret = number(keyed(device, "field_%u", fields[i].id, 0), &fields[i].value);
+        int of_one_link = fields[i].id >= 138 && fields[i].id <= 141 && fields[i].scope != 0xffffffff;
+        fields[i].ret = numbered(device, of_one_link ? "field_%u_%u" : "field_%u", fields[i].id, fields[i].scope,
+                                 &fields[i].value);
     }
     return SUCCESS;
 }
@@ -705,16 +743,22 @@ struct sample {
     unsigned sm, memory, encoder, decoder;
 };
 
-/* process_utilization PID SM MEMORY ENCODER DECODER TIMESTAMP */
+/* process_utilization PID SM MEMORY ENCODER DECODER TIMESTAMP; one below 0 is so many microseconds ago */
 ret_t nvmlDeviceGetProcessUtilization(device_t device, struct sample *out, unsigned *count, u64 since) {
     ENTER(device)
     unsigned found = 0, room = *count;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
     for (int i = 0; i < line_count; i++)
         if (lines[i].gpu == device->gpu && lines[i].mig == device->mig && !strcmp(lines[i].key, "process_utilization")) {
             struct sample sample;
+            long long timestamp = 0;
             memset(&sample, 0, sizeof sample);
-            sscanf(lines[i].value, "%u %u %u %u %u %llu", &sample.pid, &sample.sm, &sample.memory, &sample.encoder,
-                   &sample.decoder, &sample.timestamp);
+            sscanf(lines[i].value, "%u %u %u %u %u %lld", &sample.pid, &sample.sm, &sample.memory, &sample.encoder,
+                   &sample.decoder, &timestamp);
+            if (timestamp < 0)
+                timestamp += now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+            sample.timestamp = (u64)timestamp;
             if (sample.timestamp <= since)
                 continue;
             if (out && found < room)
