@@ -13,9 +13,9 @@ test chaos bench: export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.venv/node/bin:$(
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 10
 
-up: ## Install what is missing, start the hub, print its address (settings: berth.yaml, BERTH_*)
-	@scripts/bootstrap hub
-	@$(BERTH) up
+up: ## Install what is missing, start the hub, print its address (MONITORING=1: Prometheus too, from now on; 0: not any more)
+	@scripts/bootstrap hub $(if $(filter-out 0,$(MONITORING)),monitoring)
+	@$(BERTH) up $(if $(MONITORING),$(if $(filter 0,$(MONITORING)),--no-monitoring,--monitoring))
 
 down: ## Stop the hub; users' containers keep running (PURGE=1: remove them, homes and state as well)
 	@scripts/bootstrap hub
@@ -52,9 +52,10 @@ lint: ## Check style, types and the import contracts
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-docs: ## Render the reference pages from the settings' schema
+docs: ## Render the reference pages from the settings' schema, and Grafana's dashboards
 	@scripts/bootstrap hub
 	@$(BERTH) settings reference --write
+	@.venv/bin/python -m deploy.grafana.dashboards
 
 lock: ## Resolve all dependencies anew into the lock files
 	@scripts/bootstrap dev

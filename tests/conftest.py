@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from spawner.settings import DEFAULT_IMAGE
 
-from .support import nvml, postgres
+from .support import nvidia_smi, nvml, postgres
 from .support.engine_fixtures import client, hub_id, tiny  # noqa: F401  for tests in any directory
 from .support.ledgers import postgres_cluster  # noqa: F401  likewise
 from .support.nvidia.engine import gpu_engine  # noqa: F401  likewise
@@ -30,8 +30,12 @@ def _why_not() -> dict[str, str]:
         reasons["browser"] = "no Chromium: apt-get install chromium"
     if nvml.why_not():
         reasons["nvml"] = nvml.why_not()
+    if reason := nvidia_smi.why_not():
+        reasons["gpu"] = reason
     if reason := postgres.why_not():
         reasons["postgres"] = reason
+    if not all(map(shutil.which, ("prometheus", "promtool"))):
+        reasons["prometheus"] = "no Prometheus: apt-get install prometheus"
     try:
         client = docker.from_env(timeout=20)
         for marker, image in (("image", DEFAULT_IMAGE), ("gpu_image", GPU_IMAGE)):

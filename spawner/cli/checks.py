@@ -33,8 +33,13 @@ def require_space(path: Path, needed: int, purpose: str) -> None:
         )
 
 
-def require_port(address: str, port: int) -> None:
+def require_port(address: str, port: int, *, setting: str = "port", variable: str = "BERTH_PORT") -> None:
     """Refuse a port on which something listens.
+
+    Parameters
+    ----------
+    setting, variable
+        Where another port can be set.
 
     Raises
     ------
@@ -56,15 +61,15 @@ def require_port(address: str, port: int) -> None:
             if error.errno == errno.EADDRNOTAVAIL:
                 raise SettingsInvalid(f"bind_address: this machine has no address {address}.") from None
             if error.errno == errno.EACCES:
-                raise NotRoot(f"Only root may listen on port {port}; set port to one from 1024 on.") from None
+                raise NotRoot(f"Only root may listen on port {port}; set {setting} to one from 1024 on.") from None
             if error.errno != errno.EADDRINUSE:
                 raise
-            raise PortTaken(_taken(port, listener(port))) from None
+            raise PortTaken(_taken(port, listener(port), f"{setting} ({variable})")) from None
 
 
-def _taken(port: int, by: Process | None) -> str:
+def _taken(port: int, by: Process | None, setting: str) -> str:
     whose = f"pid {by.pid} ({by.command[:120]})" if by else "a process that this user may not see"
-    return f"Port {port} is taken by {whose}. Stop it, or set port (BERTH_PORT) to another one."
+    return f"Port {port} is taken by {whose}. Stop it, or set {setting} to another one."
 
 
 def writable(path: Path) -> bool:

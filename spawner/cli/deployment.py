@@ -65,8 +65,7 @@ class Deployment:
     @property
     def local_url(self) -> str:
         """The address of the proxy as seen on this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.bind_address, self.settings.bind_address)  # noqa: S104  compared, not bound
-        return f"http://{_host(host)}:{self.settings.port}"
+        return f"http://{local_host(self.settings.bind_address)}:{self.settings.port}"
 
     @cached_property
     def image(self) -> str:
@@ -124,6 +123,11 @@ def _require_file(ledger_url: str) -> None:
         raise LedgerUnavailable(
             f"The ledger {path} cannot be opened: {error.strerror}. Run this as the user who runs the hub."
         ) from None
+
+
+def local_host(address: str) -> str:
+    """Give the host, as URLs have it, under which this machine reaches what listens at `address`."""
+    return _host({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address))  # noqa: S104  compared, not bound
 
 
 def _host(address: str) -> str:

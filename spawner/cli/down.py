@@ -3,8 +3,11 @@
 import click
 
 from ..errors import BerthError
+from ..state import StateDirectory
 from .deployment import Deployment
+from .grafana import stop_grafana
 from .hub import stop_hub, stop_proxy
+from .monitoring import stop_monitoring
 from .output import Output, json_option
 from .purge import purge_engine, purge_state
 
@@ -27,6 +30,8 @@ def down(purge: bool, as_json: bool) -> None:
     if proxy:
         removed.append(f"proxy (pid {proxy.pid})")
         output.step(f"Stopped the proxy that it left behind (pid {proxy.pid})")
+    if state.path.is_dir():
+        _stop_monitoring(state, output, removed, purge=purge)
     if purge:
         hub_id = state.known_hub_id()
         if hub_id is None:
@@ -36,6 +41,19 @@ def down(purge: bool, as_json: bool) -> None:
     elif not stopped and not proxy:
         output.say("The hub does not run.")
     output.data({"removed": removed})
+
+
+def _stop_monitoring(state: StateDirectory, output: Output, removed: list[str], *, purge: bool) -> None:
+    prometheus = stop_monitoring(state)
+    if prometheus:
+        removed.append(f"Prometheus (pid {prometheus.pid})")
+        output.step(f"Stopped Prometheus (pid {prometheus.pid})")
+
+    def note(thing: str) -> None:
+        removed.append(thing)
+        output.step(f"Removed {thing}")
+
+    stop_grafana(state, note, purge=purge)
 
 
 def _purge(deployment: Deployment, hub_id: str, output: Output, removed: list[str]) -> None:

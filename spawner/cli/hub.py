@@ -15,9 +15,9 @@ from pathlib import Path
 
 from .. import errors
 from ..errors import BerthError, HubNotReady, StateDirectoryBusy
+from ..processes import Process, read_pid
 from ..state import StateDirectory, StateLock
 from .deployment import Deployment
-from ..processes import Process, read_pid
 
 _LOG_LIMIT = 20 << 20
 _READY_SECONDS = 120.0

@@ -21,11 +21,11 @@ from ..engine.versions import Finding, Level, Package
 from ..errors import BerthError, PortTaken, SettingsInvalid
 from ..policy.admission import format_bytes
 from ..policy.names import network_name
+from ..processes import listener
 from ..settings import HUB_PORT
 from .checks import ENGINE_SPACE, STATE_SPACE, require_port
 from .deployment import Deployment
 from .hub import orphaned_proxy, running_hub
-from ..processes import listener
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 _CGROUPS = Path("/sys/fs/cgroup")

@@ -10,6 +10,9 @@ from ..engine.view import HUB_LABEL
 from ..errors import EngineUnavailable
 from .deployment import Deployment, connect
 from .hub import answers, orphaned_proxy, running_hub
+from .monitoring import Running, wanted
+from .monitoring import address as prometheus_url
+from .monitoring import answers as prometheus_answers
 from .output import Output, json_option
 
 
@@ -32,15 +35,29 @@ def status(as_json: bool) -> None:
         "state_dir": str(state.path),
     }
     engine = _engine(deployment, state.known_hub_id())
-    output.data({"hub": hub_data, "engine": engine})
+    monitoring = _monitoring(deployment)
+    output.data({"hub": hub_data, "engine": engine, "monitoring": monitoring})
     orphan = None if hub else orphaned_proxy(state)
     rows = [("Hub", _hub_line(hub_data)), ("Address", deployment.url), ("Log", str(state.hub_log))]
     if orphan:
         rows.append(("Proxy", f"runs without its hub (pid {orphan.pid}); `make up` replaces it"))
+    if monitoring["wanted"]:
+        rows.append(("Prometheus", _monitoring_line(monitoring)))
     rows.append(("Engine", _engine_line(engine)))
     rows.extend(("Image", f"{name}: {'here' if there else 'missing'}") for name, there in engine["images"].items())
     if not output.as_json:
         output.table(rows)
+
+
+def _monitoring(deployment: Deployment) -> dict[str, Any]:
+    running = Running.of(deployment.state)
+    return {
+        "wanted": wanted(deployment.state),
+        "running": running is not None,
+        "answering": running is not None and prometheus_answers(deployment),
+        "pid": running.process.pid if running else None,
+        "url": prometheus_url(deployment),
+    }
 
 
 def _engine(deployment: Deployment, hub_id: str | None) -> dict[str, Any]:
@@ -72,6 +89,13 @@ def _hub_line(hub: dict[str, Any]) -> str:
         return "does not run; `make up` starts it"
     line = f"{'answers' if hub['answering'] else 'runs but does not answer'} (pid {hub['pid']})"
     return f"{line}; settings changed since it started" if hub["settings_changed"] else line
+
+
+def _monitoring_line(monitoring: dict[str, Any]) -> str:
+    if not monitoring["running"]:
+        return "does not run; `make up` starts it"
+    how = monitoring["url"] if monitoring["answering"] else "runs but does not answer"
+    return f"{how} (pid {monitoring['pid']})"
 
 
 def _engine_line(engine: dict[str, Any]) -> str:

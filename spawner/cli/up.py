@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import docker
@@ -9,25 +10,33 @@ import docker
 from ..engine.certificates import write_bundle
 from ..engine.client import engine_errors
 from ..engine.daemon import ensure_engine
-from ..errors import HubNotReady
+from ..errors import BerthError, HubNotReady
+from ..processes import listener
 from ..signin import endpoints
 from ..signin.credentials import client_credentials
 from ..signin.model import PROVIDERS
 from ..state import Credentials, StateLock
 from .checks import ENGINE_SPACE, STATE_SPACE, require_port, require_space
 from .deployment import Deployment, connect
+from .grafana import ensure_grafana, stop_grafana
 from .hub import Hub, answers, orphaned_proxy, running_hub, start_hub, stop_proxy
 from .images import ensure_images
 from .ledger import prepare_ledger
+from .monitoring import address as prometheus_url
+from .monitoring import ensure_monitoring, require_monitoring, stop_monitoring, wanted
 from .output import Output, json_option
-from ..processes import listener
 
 _PATIENCE_SECONDS = 60.0
 
 
 @click.command()
+@click.option(
+    "--monitoring/--no-monitoring",
+    default=None,
+    help="Also run Prometheus, with rules and alerts, from now on; or not any more. Default: as said last.",
+)
 @json_option
-def up(as_json: bool) -> None:
+def up(monitoring: bool | None, as_json: bool) -> None:
     """Start the hub, with all it needs, and wait until it answers.
 
     Does nothing when it already runs. The settings come from berth.yaml and the environment (BERTH_*).
@@ -37,16 +46,47 @@ def up(as_json: bool) -> None:
     state = deployment.state
     require_space(state.path, STATE_SPACE, "the hub's database and logs (state_dir)")
     state.create()
+    if monitoring:
+        require_monitoring(deployment)
+    result = _hub_up(deployment, output)
+    output.data(result | _monitor(deployment, monitoring, output))
+
+
+def _hub_up(deployment: Deployment, output: Output) -> dict[str, Any]:
+    state = deployment.state
     hub = running_hub(state)
     if hub:
-        _already_runs(deployment, hub, output)
-        return
+        return _already_runs(deployment, hub, output)
     lock = state.lock()
     try:
         hub = _start(deployment, output, lock)
     finally:
         lock.release()
-    _welcome(deployment, hub, output, started=True)
+    return _welcome(deployment, hub, output, started=True)
+
+
+def _monitor(deployment: Deployment, asked: bool | None, output: Output) -> dict[str, Any]:
+    """Start Prometheus where it is asked for, or was; give what there is to tell of it."""
+    state = deployment.state
+    if asked is False:
+        stopped = stop_monitoring(state, forget=True)
+        if stopped:
+            output.step(f"Stopped Prometheus (pid {stopped.pid}); what it recorded stays")
+        stop_grafana(state, lambda _: output.step("Stopped Grafana"), purge=False)
+    if not asked and not wanted(state):
+        return {}
+    try:
+        process = ensure_monitoring(deployment, output)
+    except BerthError as error:
+        if asked:
+            raise
+        # The hub is what this was called for.
+        output.step(f"Prometheus does not run: {error}")
+        return {"monitoring": {"url": None, "pid": None}}
+    url = prometheus_url(deployment)
+    output.say(f"Metrics and alerts: {url}")
+    ensure_grafana(deployment, output, asked=bool(asked))
+    return {"monitoring": {"url": url, "pid": process.pid}}
 
 
 def _start(deployment: Deployment, output: Output, lock: StateLock) -> Hub:
@@ -90,7 +130,7 @@ def _require_engine_space(client: docker.APIClient) -> None:
         require_space(folder, ENGINE_SPACE, "users' containers (the Docker Engine's directory)")
 
 
-def _already_runs(deployment: Deployment, hub: Hub, output: Output) -> None:
+def _already_runs(deployment: Deployment, hub: Hub, output: Output) -> dict[str, Any]:
     if hub.fingerprint != deployment.fingerprint():
         output.step(
             f"The hub runs already (pid {hub.process.pid}), with other settings than now; "
@@ -99,8 +139,7 @@ def _already_runs(deployment: Deployment, hub: Hub, output: Output) -> None:
         known = deployment.state.known_credentials()
         if known:
             _sign_in(deployment, known, output)
-        output.data({"url": known.url if known else None, "pid": hub.process.pid, "started": False, "stale": True})
-        return
+        return {"url": known.url if known else None, "pid": hub.process.pid, "started": False, "stale": True}
     # Another start may just be under way.
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not answers(deployment.local_url):
@@ -111,13 +150,13 @@ def _already_runs(deployment: Deployment, hub: Hub, output: Output) -> None:
             )
         time.sleep(0.25)
     output.step(f"The hub runs already (pid {hub.process.pid})")
-    _welcome(deployment, hub, output, started=False)
+    return _welcome(deployment, hub, output, started=False)
 
 
-def _welcome(deployment: Deployment, hub: Hub, output: Output, *, started: bool) -> None:
+def _welcome(deployment: Deployment, hub: Hub, output: Output, *, started: bool) -> dict[str, Any]:
     credentials = deployment.state.credentials(deployment.url)
     _sign_in(deployment, credentials, output)
-    output.data({"url": credentials.url, "pid": hub.process.pid, "started": started, "stale": False})
+    return {"url": credentials.url, "pid": hub.process.pid, "started": started, "stale": False}
 
 
 def _sign_in(deployment: Deployment, credentials: Credentials, output: Output) -> None:

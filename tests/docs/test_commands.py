@@ -35,7 +35,7 @@ def test_every_command_has_its_line() -> None:
 @pytest.mark.parametrize("words", sorted(rows()))
 def test_options_that_are_told_are_there(words: str) -> None:
     command = dict(commands())[words]
-    there = {option for parameter in command.params for option in parameter.opts}
+    there = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert set(re.findall(r"--[a-z-]+", rows()[words])) <= there
 
 
