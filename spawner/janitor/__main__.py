@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -14,10 +15,15 @@ from types import FrameType
 import click
 
 from ..errors import BerthError
+from ..metrics.pseudonyms import Pseudonyms
+from ..metrics.server import PatientServer
 from ..settings_file import load_settings
+from ..state import StateDirectory
 from .hub import Hub
-from .loops import Runner
+from .loops import Loop, Runner
+from .metrics import LedgerMetrics
 from .opening import make_post
+from .post import Post
 from .schedule import loops
 
 _LOG = logging.getLogger("berth.janitor")
@@ -52,7 +58,9 @@ def main(root: Path, proxy: str, hub_pid: int, hub_began: datetime) -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    runners = {loop.name: Runner(post, loop, owner) for loop in loops(post.settings)}
+    planned = loops(post.settings)
+    runners = {loop.name: Runner(post, loop, owner) for loop in planned}
+    server = _serve_metrics(post, runners, planned)
     # In the foreground first: nothing is handed out before what exists is known.
     for name in ("inventory", "reconcile"):
         runners[name].turn()
@@ -68,6 +76,15 @@ def main(root: Path, proxy: str, hub_pid: int, hub_began: datetime) -> None:
         thread.join(timeout=100)
     for runner in runners.values():
         runner.give_back()
+    server.close()
+
+
+def _serve_metrics(post: Post, runners: Mapping[str, Runner], planned: Iterable[Loop]) -> PatientServer:
+    settings = post.settings.metrics
+    key = StateDirectory(post.settings.state_dir).metrics_key if settings.hash_users else None
+    metrics = LedgerMetrics(post.desk, runners, planned, Pseudonyms(key))
+    metrics.begin()
+    return PatientServer(settings, settings.janitor_port, metrics.collect)
 
 
 if __name__ == "__main__":

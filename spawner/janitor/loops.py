@@ -50,6 +50,7 @@ class Runner:
     def __init__(self, post: Post, loop: Loop, owner: str) -> None:
         self._post, self._loop, self._owner = post, loop, owner
         self._failures = 0
+        self.changed = 0  # steps that changed something, since this process runs
 
     def turn(self) -> bool:
         """Take one turn; False if another janitor has the loop, or the ledger cannot be asked who has it.
@@ -109,7 +110,9 @@ class Runner:
 
     def _turn(self) -> str:
         steps = self._loop.look(self._post)
-        return f"{carry_out_all(steps)} of {len(steps)} steps changed something"
+        changed = carry_out_all(steps)
+        self.changed += changed
+        return f"{changed} of {len(steps)} steps changed something"
 
     def _complain(self, what: str) -> None:
         # The same every few seconds would bury everything else.

@@ -8,7 +8,7 @@ from functools import partial
 
 from ..engine import containers
 from ..engine.client import engine_errors
-from ..operations import ends, inventory, leases, offers, quotas, repairs
+from ..operations import ends, inventory, leases, offers, quotas, repairs, reservations
 from ..policy.ends import Ending, endings, idle_since
 from ..policy.leases import GpuRequest, Lease, LeaseState, TicketState
 from ..policy.model import AtEnd
@@ -95,8 +95,17 @@ def _start_offered(post: Post, lease: Lease) -> bool:
 
 
 def expiry_steps(post: Post) -> list[Step]:
-    """End what is over: grants, leases beyond their user's budget, leases whose time is up or that do nothing."""
-    steps = []
+    """End what is over: grants, leases beyond their user's budget, leases whose time is up or that do nothing.
+
+    And note which reservations have begun, with all their slots or without.
+    """
+    steps = [
+        Step(
+            f"note that the reservation {one.id} of course {one.course} has begun",
+            partial(reservations.note_begun, post.desk, one.id),
+        )
+        for one in reservations.begun(post.desk)
+    ]
     over = quotas.over(post.desk)
     if over:
         names = ", ".join(f"{grant.dimension} of {grant.subject} {grant.name}".rstrip() for grant in over)

@@ -4,5 +4,6 @@ from .audit import AuditEntry
 from .gpus import InventoryChange, SlotQuarantine
 from .ledger import Books, Ledger
 from .loops import LoopRecord
+from .tallies import Waits
 
-__all__ = ["AuditEntry", "Books", "InventoryChange", "Ledger", "LoopRecord", "SlotQuarantine"]
+__all__ = ["AuditEntry", "Books", "InventoryChange", "Ledger", "LoopRecord", "SlotQuarantine", "Waits"]

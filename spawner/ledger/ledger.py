@@ -20,6 +20,7 @@ from .loops import LoopStore
 from .memory import Mirror, Work
 from .quotas import QuotaMemory, QuotaStore
 from .reservations import ReservationStore
+from .tallies import TallyStore
 from .tickets import TicketStore
 from .usage import UsageStore
 
@@ -44,6 +45,7 @@ class Books:
     quotas: QuotaStore
     audit: AuditStore
     loops: LoopStore
+    tallies: TallyStore
 
 
 class Ledger:
@@ -181,6 +183,7 @@ class Ledger:
             QuotaStore(work, self._quotas),
             AuditStore(work),
             LoopStore(work),
+            TallyStore(work),
         )
 
     def _forget(self) -> None:

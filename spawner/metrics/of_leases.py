@@ -83,7 +83,7 @@ HOME_QUOTA = _gauge("home_quota_bytes", "Size that a user's home may have; no sa
 RESERVATIONS = _gauge("reservations", "Reservations by state: coming or running.", "state")
 RESERVED_SLOTS = _gauge(
     "reserved_slots",
-    "Slots of a running reservation, by state: free, held by its course, or taken by others.",
+    "Slots of running reservations, by state: free, held by the course, taken by others, or unusable.",
     "course",
     "state",
 )
@@ -91,7 +91,11 @@ RESERVATIONS_KEPT = _counter(
     "reservations_started", "Reservations that began, by whether all their slots were there: kept or broken.", "outcome"
 )
 
-REPAIRS = _counter("reconcile_repairs", "What the reconciliation of ledger and engine had to mend, by kind.", "kind")
+REPAIRS = _counter(
+    "reconcile_repairs",
+    "What the reconciliation of ledger and engine had to mend, by kind: activate, adopt, quarantine, release, remove.",
+    "kind",
+)
 LOOP_SUCCESS = _gauge(
     "janitor_loop_last_success_timestamp_seconds", "When a loop's turn last went well, since 1970.", "loop"
 )

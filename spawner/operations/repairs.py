@@ -12,6 +12,14 @@ from .leases import book_and_close, make_active
 from .offers import make_offers, withdraw
 
 JANITOR = "janitor"
+REPAIRED = {
+    "lease.activate": "activate",
+    "lease.adopt": "adopt",
+    "lease.release": "release",
+    "container.remove": "remove",
+    "slot.quarantine": "quarantine",
+}
+"""Actions of the janitor's in the audit, and the kind of repair that each is."""
 
 
 def open_leases(desk: Desk) -> list[Lease]:
