@@ -80,7 +80,7 @@ PROCESS_MEMORY = _gauge(
 )
 PROCESS_SM = _gauge(
     "process_sm_utilization_ratio",
-    "Share of the time since the last look in which a kernel of one process ran.",
+    "Share of the last moments in which a kernel of one process ran.",
     *("mig", "pid", "container", "lease"),
 )
 
