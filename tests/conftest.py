@@ -30,8 +30,8 @@ def _why_not() -> dict[str, str]:
         reasons["browser"] = "no Chromium: apt-get install chromium"
     if nvml.why_not():
         reasons["nvml"] = nvml.why_not()
-    if reason := nvidia_smi.why_not():
-        reasons["gpu"] = reason
+    if nvidia_smi.why_not():
+        reasons["gpu"] = nvidia_smi.why_not()
     if reason := postgres.why_not():
         reasons["postgres"] = reason
     if not all(map(shutil.which, ("prometheus", "promtool"))):

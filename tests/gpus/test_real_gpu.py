@@ -89,8 +89,8 @@ def look() -> Look:
     fields = ["driver_version", "mig.mode.current", *(value.field for value in VALUES)]
     before = nvidia_smi.query_gpus(fields)
     telemetry, again = json.loads(nvml.run_python(READ, os.environ))
-    by_uuid = [{gpu["gpu"]["uuid"]: gpu for gpu in reading["gpus"]} for reading in (telemetry, again)]
-    return Look(before, *by_uuid, nvidia_smi.query_gpus(fields), telemetry)
+    first, second = ({gpu["gpu"]["uuid"]: gpu for gpu in reading["gpus"]} for reading in (telemetry, again))
+    return Look(before, first, second, nvidia_smi.query_gpus(fields), telemetry)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: value.field)

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -318,3 +319,17 @@ def test_the_integral_is_that_of_the_load(load: Pattern, begin: float, length: f
     if not isinstance(load, Sine) or load.period > 20 * length / steps:
         assert integral == pytest.approx(summed, abs=1e-3 + length * 0.01)
     assert -1e-3 <= integral <= length + 1e-3
+
+
+def test_what_the_reference_describes_can_be_read(clock: Clock, tmp_path: Path) -> None:
+    text = Path("docs/reference/gpus.md").read_text()
+    example = text.split("reads a YAML file:")[1].split("```yaml")[1].split("```")[0]
+    path = tmp_path / "gpus.yaml"
+    path.write_text(example + "  - {processes: [{pid: 4242, memory: 3 GiB, begin: 600}]}\n")
+    scenario = read_scenario(path)
+    assert [gpu.up for gpu in SimulatedProbe(scenario, clock).telemetry().gpus] == [True] * 4
+    described = text.split("| event | what happens | keys |")[1]
+    for event in get_args(Event.model_fields["what"].annotation):
+        assert f"| `{event}` |" in described
+    for key in set(GpuSpec.model_fields) | (set(Event.model_fields) - {"what"}):
+        assert f"`{key}`" in text
