@@ -227,8 +227,8 @@ class NvmlProbe:
     def _read_telemetry(self) -> Telemetry:
         if self._kept_since != self._session.started:
             self._kept.clear()
-            self._kept_since = self._session.started
             self._read_all()  # what they are and how they are linked stays until the driver is loaded anew
+            self._kept_since = self._session.started
         self._xids.collect(self._session.started, self._session.reloads)
         found, unidentified = self._identify()
         absences = [Absence("", "gpu", reason_of(error)) for _, error in unidentified]
