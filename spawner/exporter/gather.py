@@ -20,6 +20,7 @@ from .snapshot import ContainerUse, ProbeState, Snapshot
 
 DEADLINE = 1.5  # seconds for all probes together
 _FRESH_SECONDS = 1.0
+_FIRST_SECONDS = 0.5
 _OPEN_AGAIN_SECONDS = 60.0
 
 
@@ -88,10 +89,11 @@ class Gatherer:
         self._deadline = deadline
         self._gpus: Looker[Telemetry] = Looker("GPUs", probe.telemetry)
         self._daemon: Looker[bool] = Looker("Docker Engine", self._ask_engine)
-        self._cgroups: Looker[_Cgroups] = Looker("containers' control groups", self._read_cgroups)
+        self._cgroups: Looker[_Cgroups] = Looker("containers' control groups", lambda: _read(view.current))
         self._lock = threading.Lock()
         self._shared: Future[Snapshot] | None = None
         self._parents: dict[str, str] = {}
+        self._patience = _FIRST_SECONDS
 
     def snapshot(self) -> Snapshot:
         """Look now; takes the deadline and little more at the most."""
@@ -122,12 +124,10 @@ class Gatherer:
             raise EngineUnavailable("The Docker Engine answers, but does not say which containers there are.")
         return True
 
-    def _read_cgroups(self) -> _Cgroups:
-        if not self._view.current.known:
-            self._view.wait_fresh(_FRESH_SECONDS)  # the first scrape comes as soon as this process listens
-        return _read(self._view.current)
-
     def _gather(self) -> Snapshot:
+        # The first scrape may come as soon as this process listens.
+        self._view.wait_fresh(self._patience)
+        self._patience = 0.0
         until = time.monotonic() + self._deadline
         gpus, daemon, cgroups = self._gpus.begin(), self._daemon.begin(), self._cgroups.begin()
         read = self._cgroups.finish(cgroups, until)
