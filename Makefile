@@ -56,7 +56,7 @@ lint: ## Check style, types and the import contracts
 docs: ## Render the reference pages from the settings' schema, and Grafana's dashboards
 	@scripts/bootstrap hub
 	@$(BERTH) settings reference --write
-	@.venv/bin/python -m deploy.grafana.dashboards
+	@.venv/bin/python -m deploy.grafana.boards
 
 lock: ## Resolve all dependencies anew into the lock files
 	@scripts/bootstrap dev

@@ -1,4 +1,4 @@
-"""Grafana's JSON for what `dashboards` describes: rows of panels, each with its queries.
+"""Grafana's JSON for what `boards` describes: rows of panels, each with its queries.
 
 A panel is a title, a sentence, a unit of Grafana's, and queries with their legends. Where it stands follows from the
 order: a row of the page has 24 columns.

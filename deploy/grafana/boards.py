@@ -1,4 +1,4 @@
-"""Berth's dashboards. `make docs` writes dashboards/*.json from here, or: python -m deploy.grafana.dashboards"""
+"""Berth's dashboards. `make docs` writes dashboards/*.json from here, or: python -m deploy.grafana.boards"""
 
 import json
 from pathlib import Path
