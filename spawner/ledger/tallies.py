@@ -149,7 +149,7 @@ class TallyStore:
 
     def late(self, since: int | None, begin: datetime) -> list[Late]:
         """Sum up what was used after `begin`."""
-        query = _LATE.where(_ENDED > _BEGIN)
+        query = _LATE.where(_ENDED > _BEGIN, _ENDED > _STARTED)
         return [
             Late(user, names(groups), from_ms(int(ended)), int(total))
             for user, groups, ended, total in self._of_usage(query, since, begin=exact_ms(begin))

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from spawner.policy.accounting import (
     Interval,
+    booked_end,
     decayed_ms,
     free_again_at,
     from_ms,
@@ -15,10 +17,11 @@ from spawner.policy.accounting import (
     length_ms,
     overlap_ms,
     spent,
+    sure_ms,
     to_ms,
     used_ms,
 )
-from spawner.policy.leases import LeaseState, Spent
+from spawner.policy.leases import Lease, LeaseState, Spent
 
 from .pools import HOUR, MINUTE, NOW, at, lease
 
@@ -167,3 +170,32 @@ def test_old_and_future_use_weighs_nothing() -> None:
     assert decayed_ms(hour, NOW + 10_000 * 24 * HOUR, HOUR) == 0
     assert decayed_ms([(NOW + HOUR, NOW + 2 * HOUR, 1)], NOW, HOUR) == 0
     assert decayed_ms([(NOW - HOUR, NOW + HOUR, 1)], NOW, HOUR) == decayed_ms(hour, NOW, HOUR)
+
+
+SOON = st.integers(-90_000, 90_000).map(lambda ms: NOW + ms * MS)
+
+
+@st.composite
+def running_leases(draw: st.DrawFn) -> Lease:
+    """Draw leases that run, by clocks of which none need be right."""
+    return replace(lease("l", ["a", "b"]), started_at=draw(SOON), seen_at=draw(st.none() | SOON))
+
+
+@given(running_leases(), st.none() | SOON, SOON)
+def test_what_is_sure_is_booked(held: Lease, ended_at: datetime | None, now: datetime) -> None:
+    assert held.started_at is not None
+    booked = length_ms(held.started_at, booked_end(held, ended_at, now)) * len(held.slots)
+    assert 0 <= sure_ms(held) <= booked
+
+
+@given(running_leases(), SOON, SOON)
+def test_nothing_else_is_booked_than_the_engine_says(held: Lease, ended_at: datetime, now: datetime) -> None:
+    assert held.started_at is not None
+    seen = held.seen_at or held.started_at
+    if max(held.started_at, seen) <= ended_at <= now:
+        assert booked_end(held, ended_at, now) == ended_at
+        assert booked_end(held, None, now) == max(held.started_at, seen)
+
+
+def test_nothing_is_sure_before_a_server_is_ready() -> None:
+    assert sure_ms(replace(lease("l", ["a"]), started_at=None)) == 0
