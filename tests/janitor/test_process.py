@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +47,10 @@ def command(hub: ApiHub, office: Office, tmp_path: Path) -> tuple[list[str], dic
     return [sys.executable, "-m", "spawner.janitor", *arguments], environment
 
 
+def metrics_url(command: tuple[list[str], dict[str, str]]) -> str:
+    return f"http://127.0.0.1:{command[1]['BERTH_METRICS__JANITOR_PORT']}/metrics"
+
+
 def records(office: Office) -> dict[str, LoopRecord]:
     with office.ledger.reading() as books:
         return {loop.name: loop for loop in books.loops.all()}
@@ -62,12 +68,20 @@ def running(
 
 @pytest.mark.docker
 def test_all_loops_run_until_it_is_told_to_end(
-    running: "subprocess.Popen[bytes]", office: Office, log: Path, hub: ApiHub
+    running: "subprocess.Popen[bytes]",
+    command: tuple[list[str], dict[str, str]],
+    office: Office,
+    log: Path,
+    hub: ApiHub,
 ) -> None:
     assert len(inventory.board(office.desk).gpus) == 2
     found = records(office)
     assert len({one.owner for one in found.values()}) == 1
     assert str(running.pid) in found["offers"].owner
+    with urllib.request.urlopen(metrics_url(command), timeout=10) as answer:
+        said = answer.read().decode()
+    assert "\nberth_ledger_up 1.0\n" in said
+    assert 'berth_janitor_loop_last_success_timestamp_seconds{loop="watchdog"}' in said
     before = found["offers"].succeeded_at
     eventually(lambda: records(office)["offers"].succeeded_at != before)
     running.send_signal(signal.SIGTERM)
@@ -86,6 +100,19 @@ def test_it_ends_with_its_hub(command: tuple[list[str], dict[str, str]], log: Pa
         assert started.wait(timeout=60) == 0
     assert "The hub is gone" in log.read_text()
     assert {one.owner for one in records(office).values()} == {""}
+
+
+@pytest.mark.docker
+def test_a_taken_port_keeps_it_from_nothing_but_metrics(
+    command: tuple[list[str], dict[str, str]], log: Path, office: Office
+) -> None:
+    arguments, environment = command
+    with socket.create_server(("127.0.0.1", int(environment["BERTH_METRICS__JANITOR_PORT"]))):
+        with process(arguments, log, env=environment) as started:
+            eventually(lambda: {name for name, one in records(office).items() if one.succeeded_at} == NAMES, 60)
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(timeout=30) == 0
+    assert f"is taken by pid {os.getpid()} (" in log.read_text()
 
 
 def test_without_a_ledger_it_says_what_to_do(
