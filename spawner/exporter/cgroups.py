@@ -1,25 +1,26 @@
 """What a container uses, as the kernel counts it: control groups of either version, and its network interfaces.
 
-Files and their units: the kernel's Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst. Those of version 1 are read
-where a controller is mounted as one, else those of version 2. Nothing is kept open between two looks: a process number
-that has become another's is found out, since everything of a process is read through one handle on it.
+The files of version 1 are read where a controller is mounted as one, else those of version 2. They are kept open from
+one look to the next, which halves what a look costs. That cannot go wrong: a file of a group that was removed gives an
+error for ever, also where one with the same name was made, and what is known of a process is read through one handle
+on it, which its successor under the same number does not inherit.
 """
 
 import errno
+import functools
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import resource
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..engine.running import RunningContainer
 from ..gpus.cgroups import CGROUPS, PROC
+from .kernel_files import NETWORK, VERSION_1, VERSION_2, KernelFile, Values
 
-_CHUNK = 1 << 15  # bytes
-_TICKS = os.sysconf("SC_CLK_TCK")  # per second
+_CHUNK, _PAGE = 1 << 14, 4096  # bytes
 _GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENOTDIR})
-
-Values = dict[str, float]
+_PER_CONTAINER = 1 + max(len(VERSION_1), len(VERSION_2))  # open files
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,43 +40,113 @@ class Use:
     absent: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    controller: str
-    name: str
-    gives: tuple[str, ...]
-    parse: Callable[[bytes], Values]
+class _Opened:
+    """The open files of a container; those of its group are opened when they are first read."""
+
+    def __init__(self, container: RunningContainer, proc: Path, cgroups: str) -> None:
+        self.pid = container.pid
+        self._id, self._cgroups = container.id, cgroups
+        self._process = os.open(f"{proc}/{container.pid}", os.O_PATH | os.O_DIRECTORY)
+        self._files: dict[str, int] = {}
+        self._where: dict[str, str] = {}
+
+    def find(self) -> bool:
+        """Find the container's group; tell whether it still has one."""
+        try:
+            where = _parse(_read_at("cgroup", self._process), self._id, self._cgroups)
+        except OSError as error:
+            if error.errno in _GONE:
+                return False
+            raise
+        if where is None:
+            return False
+        if where != self._where:
+            self.close_files()
+            self._where = where
+        return True
+
+    @property
+    def files(self) -> tuple[KernelFile, ...]:
+        return VERSION_1 if "memory" in self._where else VERSION_2
+
+    def read(self, file: KernelFile) -> bytes:
+        if file is NETWORK:
+            # Kept open, it would keep the network of an ended container alive.
+            return _read_at(file.name, self._process)
+        path = f"{self._where.get(file.controller, self._where.get('', ''))}/{file.name}"
+        if path not in self._files:
+            self._files[path] = os.open(path, os.O_RDONLY)
+        return _read(self._files[path])
+
+    def close_files(self) -> None:
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def close(self) -> None:
+        self.close_files()
+        os.close(self._process)
 
 
-def read_use(container: RunningContainer, proc: Path = PROC, cgroups: Path = CGROUPS) -> Use | None:
-    """Read what a container uses; None if it has ended."""
-    try:
-        process = os.open(proc / str(container.pid), os.O_PATH | os.O_DIRECTORY)
-    except OSError as error:
-        if error.errno in _GONE:
+class UseReader:
+    """Reads what containers use. Not thread-safe.
+
+    Parameters
+    ----------
+    most_open
+        Containers whose files are kept open; by default as many as half of the files that this process may open allow.
+    """
+
+    def __init__(self, proc: Path = PROC, cgroups: Path = CGROUPS, most_open: int | None = None) -> None:
+        self._proc, self._cgroups = proc, str(cgroups)
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_open = allowed // 2 // _PER_CONTAINER if most_open is None else most_open
+        self._opened: dict[str, _Opened] = {}
+
+    def read(self, container: RunningContainer) -> Use | None:
+        """Read what a container uses; None if it has ended.
+
+        Raises
+        ------
+        OSError
+            If nothing of it may be read.
+        """
+        opened = self._open(container)
+        if opened is None:
             return None
-        raise
-    try:
-        return _read(container, process, str(cgroups))
-    finally:
-        os.close(process)
+        use = _use(opened, own_network=container.own_network)
+        if use is None or len(self._opened) > self._most_open:
+            self._opened.pop(container.id).close()
+        return use
+
+    def keep(self, containers: Collection[str]) -> None:
+        """Close what is open of all others."""
+        for id_ in self._opened.keys() - set(containers):
+            self._opened.pop(id_).close()
+
+    def _open(self, container: RunningContainer) -> _Opened | None:
+        found = self._opened.get(container.id)
+        if found is not None and found.pid == container.pid:
+            return found
+        if found is not None:
+            self._opened.pop(container.id).close()
+        try:
+            found = self._opened[container.id] = _Opened(container, self._proc, self._cgroups)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise
+        return found
 
 
-def _read(container: RunningContainer, process: int, cgroups: str) -> Use | None:
-    where = _directories(process, container.id, cgroups)
-    if where is None:
+def _use(opened: _Opened, *, own_network: bool) -> Use | None:
+    if not opened.find():
         return None
     values: Values = {}
     absent: list[str] = []
     missing = 0
-    files = [*(_V1 if "memory" in where else _V2), *(_NETWORK if container.own_network else ())]
-    for file in files:
+    for file in (*opened.files, NETWORK) if own_network else opened.files:
         try:
-            told = file.parse(
-                _contents(file.name, process)
-                if file.controller == "net"
-                else _contents(f"{where.get(file.controller, where.get('', ''))}/{file.name}")
-            )
+            told = file.parse(opened.read(file))
         except OSError as error:
             if error.errno in _GONE:
                 missing += len(file.gives)
@@ -88,7 +159,7 @@ def _read(container: RunningContainer, process: int, cgroups: str) -> Use | None
         values.update(told)
         missing += len(file.gives) - len(told)
     # Has it ended meanwhile, or does this kernel not count that?
-    if missing and _directories(process, container.id, cgroups) is None:
+    if missing and not opened.find():
         return None
     inactive = values.pop("inactive", None)
     if inactive is not None and "memory" in values:
@@ -96,19 +167,11 @@ def _read(container: RunningContainer, process: int, cgroups: str) -> Use | None
     return Use(values, (*absent, *["not_supported"] * missing))
 
 
-def _directories(process: int, container: str, cgroups: str) -> dict[str, str] | None:
-    """Give the container's group by controller, and under an empty name that of version 2; None if it has ended.
-
-    The container's, and not one that its first process made below it.
-    """
-    try:
-        text = _contents("cgroup", process).decode("utf-8", "replace")
-    except OSError as error:
-        if error.errno in _GONE:
-            return None
-        raise
+@functools.lru_cache(maxsize=4096)  # it stays the same as long as the container runs
+def _parse(text: bytes, container: str, cgroups: str) -> dict[str, str] | None:
+    """Find the container's groups, and not those that its first process made below them."""
     found: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in text.decode("utf-8", "replace").splitlines():
         _, controllers, path = line.split(":", 2)
         begin, name, below = path.partition(container)
         if not name:
@@ -122,100 +185,17 @@ def _directories(process: int, container: str, cgroups: str) -> dict[str, str] |
     return found or None
 
 
-def _contents(name: str, directory: int | None = None) -> bytes:
+def _read_at(name: str, directory: int) -> bytes:
     descriptor = os.open(name, os.O_RDONLY, dir_fd=directory)
     try:
-        text = b""
-        while chunk := os.read(descriptor, _CHUNK):  # the kernel may give a page at a time
-            text += chunk
-        return text
+        return _read(descriptor)
     finally:
         os.close(descriptor)
 
 
-# --- the files ------------------------------------------------------------------------------------------------------
-
-
-def _flat(names: Mapping[bytes, tuple[str, float]]) -> Callable[[bytes], Values]:
-    """Make a parser of lines of a key and a value: which keys become which values, in which unit."""
-
-    def parse(text: bytes) -> Values:
-        found: Values = {}
-        for line in text.splitlines():
-            key, _, value = line.partition(b" ")
-            if key in names:
-                name, unit = names[key]
-                found[name] = int(value) / unit if unit != 1 else int(value)
-        return found
-
-    return parse
-
-
-def _single(name: str) -> Callable[[bytes], Values]:
-    return lambda text: {name: int(text)}
-
-
-def _io_v1(text: bytes) -> Values:
-    """Read ``8:0 Read 4096`` and the like."""
-    found: Values = {"read": 0, "written": 0}
-    for line in text.splitlines():
-        words = line.split()
-        name = {b"Read": "read", b"Write": "written"}.get(words[1]) if len(words) == 3 else None
-        if name:
-            found[name] += int(words[2])
-    return found
-
-
-def _io_v2(text: bytes) -> Values:
-    """Read ``8:0 rbytes=4096 wbytes=0 rios=1 ...``."""
-    found: Values = {"read": 0, "written": 0}
-    for word in text.split():
-        key, _, value = word.partition(b"=")
-        name = {b"rbytes": "read", b"wbytes": "written"}.get(key)
-        if name:
-            found[name] += int(value)
-    return found
-
-
-def _network(text: bytes) -> Values:
-    found: Values = {"received": 0, "sent": 0}
-    for line in text.splitlines()[2:]:
-        interface, _, numbers = line.partition(b":")
-        if interface.strip() != b"lo":
-            columns = numbers.split()
-            with suppress(IndexError):
-                found["received"] += int(columns[0])
-                found["sent"] += int(columns[8])
-    return found
-
-
-_IO, _CPU = ("read", "written"), ("cpu_user", "cpu_system")
-_V1 = (
-    _File("cpuacct", "cpuacct.stat", _CPU, _flat({b"user": ("cpu_user", _TICKS), b"system": ("cpu_system", _TICKS)})),
-    _File("cpu", "cpu.stat", ("throttled",), _flat({b"throttled_time": ("throttled", 1e9)})),
-    _File("memory", "memory.usage_in_bytes", ("memory",), _single("memory")),
-    _File("memory", "memory.stat", ("working_set",), _flat({b"total_inactive_file": ("inactive", 1)})),
-    _File("memory", "memory.oom_control", ("oom_kills",), _flat({b"oom_kill": ("oom_kills", 1)})),
-    _File("pids", "pids.current", ("processes",), _single("processes")),
-    _File("blkio", "blkio.throttle.io_service_bytes_recursive", _IO, _io_v1),
-)
-_V2 = (
-    _File(
-        "",
-        "cpu.stat",
-        (*_CPU, "throttled"),
-        _flat(
-            {
-                b"user_usec": ("cpu_user", 1e6),
-                b"system_usec": ("cpu_system", 1e6),
-                b"throttled_usec": ("throttled", 1e6),
-            }
-        ),
-    ),
-    _File("", "memory.current", ("memory",), _single("memory")),
-    _File("", "memory.stat", ("working_set",), _flat({b"inactive_file": ("inactive", 1)})),
-    _File("", "memory.events", ("oom_kills",), _flat({b"oom_kill": ("oom_kills", 1)})),
-    _File("", "pids.current", ("processes",), _single("processes")),
-    _File("", "io.stat", _IO, _io_v2),
-)
-_NETWORK = (_File("net", "net/dev", ("received", "sent"), _network),)
+def _read(descriptor: int) -> bytes:
+    text = chunk = os.pread(descriptor, _CHUNK, 0)
+    while len(chunk) > _PAGE // 2:  # of long files the kernel gives about a page at a time
+        chunk = os.pread(descriptor, _CHUNK, len(text))
+        text += chunk
+    return text

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from ..engine.client import Engine, engine_errors
 from ..engine.running import Running, RunningView
 from ..errors import EngineUnavailable
-from ..gpus.cgroups import CGROUPS, PROC, container_ids
+from ..gpus.cgroups import PROC, container_ids
 from ..gpus.readings import Probe
 from ..gpus.telemetry import Telemetry
 from .attribution import attribute_use, holdings, parents_of
-from .cgroups import read_use
+from .cgroups import UseReader
 from .homes import HomeWalker
 from .looking import HARMLESS, ErrorCounts, Found, Looker, reason_of
 from .snapshot import ContainerUse, ProbeState, Snapshot
@@ -87,9 +87,10 @@ class Gatherer:
     ) -> None:
         self._engine, self._view, self._walker, self._errors = engine, view, walker, errors
         self._deadline = deadline
+        reader = UseReader()
         self._gpus: Looker[Telemetry] = Looker("GPUs", probe.telemetry)
         self._daemon: Looker[bool] = Looker("Docker Engine", self._ask_engine)
-        self._cgroups: Looker[_Cgroups] = Looker("containers' control groups", lambda: _read(view.current))
+        self._cgroups: Looker[_Cgroups] = Looker("containers' control groups", lambda: _read(view.current, reader))
         self._lock = threading.Lock()
         self._shared: Future[Snapshot] | None = None
         self._parents: dict[str, str] = {}
@@ -174,12 +175,13 @@ class Gatherer:
         return states
 
 
-def _read(running: Running) -> _Cgroups:
+def _read(running: Running, reader: UseReader) -> _Cgroups:
+    reader.keep(running.containers)
     containers: list[ContainerUse] = []
     absent: list[str] = []
     for container in running.containers.values():
         try:
-            use = read_use(container, PROC, CGROUPS)
+            use = reader.read(container)
         except OSError as error:
             absent.append(reason_of(error))
             containers.append(ContainerUse(container, None))

@@ -3,6 +3,7 @@
 All paths are arguments, so that the host's can stand elsewhere: mounted into a container, or made up by a test.
 """
 
+import functools
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -18,7 +19,12 @@ _ID = re.compile(r"(?:^|[/-])([0-9a-f]{64})(?=/|\.scope|$)")
 
 def container_ids(pid: int, proc: Path = PROC) -> tuple[str, ...]:
     """Give the ids of the containers that a process is in, the outermost first; none if it is in none or is gone."""
-    for path in _paths(pid, proc).values():
+    return _ids(_text(pid, proc))
+
+
+@functools.lru_cache(maxsize=1024)  # a node's processes are in few groups, and an exporter asks for hundreds of them
+def _ids(text: bytes) -> tuple[str, ...]:
+    for path in _parse(text).values():
         found = _ID.findall(path)
         if found:
             return tuple(found)
@@ -37,12 +43,21 @@ def cgroup_of(pid: int, proc: Path = PROC, cgroups: Path = CGROUPS) -> Path | No
 
 
 def _paths(pid: int, proc: Path) -> dict[str, str]:
-    """Read ``/proc/PID/cgroup``: the path in each hierarchy of v1, and under an empty name in that of v2."""
+    return _parse(_text(pid, proc))
+
+
+def _text(pid: int, proc: Path) -> bytes:
+    """Read ``/proc/PID/cgroup``; nothing if the process is gone."""
     try:
-        text = (proc / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace")
+        with open(f"{proc}/{pid}/cgroup", "rb", buffering=0) as file:  # noqa: PTH123  read often
+            return file.read()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return {}
-    lines = (line.split(":", 2) for line in text.splitlines())
+        return b""
+
+
+def _parse(text: bytes) -> dict[str, str]:
+    """Give the path in each hierarchy of v1, and under an empty name in that of v2."""
+    lines = (line.split(":", 2) for line in text.decode("utf-8", "replace").splitlines())
     return {line[1]: line[2].removesuffix(" (deleted)") for line in lines if len(line) == 3}
 
 

@@ -1,6 +1,7 @@
 """Serving metrics to Prometheus: one address, a token and TLS where they are set."""
 
 import errno
+import functools
 import gzip
 import hmac
 import logging
@@ -15,6 +16,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from prometheus_client.registry import Collector
 
 from ..errors import BerthError, PortTaken, SettingsInvalid
@@ -187,6 +189,14 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: these are clients that went away, for what goes wrong here is logged where it does."""
 
 
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    encode, content_type = choose_encoder(accept)
+    if isinstance(encode, functools.partial):
+        # Our names need no escaping, and to find that out anew for each letter takes as long as all the rest.
+        encode = functools.partial(encode, escaping=ALLOWUTF8)
+    return encode, content_type
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     server_version, sys_version = "Berth", ""
@@ -208,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         return not expected or hmac.compare_digest(said, expected)
 
     def _metrics(self) -> None:
-        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+        encode, content_type = _encoder(self.headers.get("Accept", ""))
         try:
             body = encode(_Registry(list(self.server.collect())))
         except Exception:  # noqa: BLE001  whatever it is, whoever asks gets an answer

@@ -106,7 +106,8 @@ def sleepers(client: docker.APIClient, image: str, hub_id: str, first: int, coun
         client.start(made["Id"])
 
     with ThreadPoolExecutor(4) as pool:
-        for _ in track(pool.map(start, range(first, first + count)), "containers", count, transient=True):
+        started = pool.map(start, range(first, first + count))
+        for _ in track(started, "containers", count, transient=True, console=Console(stderr=True)):
             pass
 
 
@@ -147,7 +148,7 @@ def exporter(directory: Path, hub_id: str, script: StubScript) -> Iterator[tuple
     port, log = free_ports(1)[0], directory / "log"
     settings = {"BERTH_GPUS": "nvml", "BERTH_METRICS__EXPORTER_PORT": str(port), "BERTH_METRICS__HOME_MINUTES": "0"}
     library = {"LD_LIBRARY_PATH": str(directory)}
-    command = [sys.executable, "-c", SERVE, ROOT, hub_id, script.path]
+    command: list[str | Path] = [sys.executable, "-c", SERVE, ROOT, hub_id, script.path]
     with process(command, log, cwd=ROOT, env={**settings, **library}) as started:
         wait_for_http(f"http://127.0.0.1:{port}/metrics", started, log)
         yield started.pid, port

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spawner.exporter.cgroups import Use, read_use
+from spawner.exporter.cgroups import Use, UseReader
 
 from .scenes import ANN, BOB, container
 
@@ -24,6 +24,7 @@ class Kernel:
     def __init__(self, directory: Path) -> None:
         self.proc, self.cgroups = directory / "proc", directory / "cgroup"
         self.cgroups.mkdir()
+        self.reader = UseReader(self.proc, self.cgroups)
 
     def process(self, cgroup: str, pid: int = PID) -> None:
         (self.proc / str(pid) / "net").mkdir(parents=True, exist_ok=True)
@@ -38,7 +39,7 @@ class Kernel:
         return directory
 
     def read(self, **about: object) -> Use | None:
-        return read_use(container(ANN, "ann", **{"pid": PID, **about}), self.proc, self.cgroups)  # type: ignore[arg-type]
+        return self.reader.read(container(ANN, "ann", **{"pid": PID, **about}))  # type: ignore[arg-type]
 
     def told(self) -> Use:
         use = self.read()
@@ -163,3 +164,44 @@ def test_a_container_that_ends_while_it_is_read_has_no_use(unified: Kernel) -> N
     assert unified.told().absent  # the process is there: this kernel counts nothing
     unified.process("0::/\n")
     assert unified.read() is None
+
+
+def test_each_look_reads_anew(unified: Kernel) -> None:
+    unified.told()
+    (unified.cgroups / f"system.slice/docker-{ANN}.scope/pids.current").write_text("18\n")
+    assert unified.told().values["processes"] == 18
+
+
+def test_a_container_that_was_started_again_is_read_by_its_new_process(unified: Kernel) -> None:
+    unified.told()
+    unified.process(f"0::/system.slice/docker-{ANN}.scope/again\n", 4712)
+    (unified.proc / "4712" / "net" / "dev").write_text(NET.replace("1500", "2500"))
+    again = unified.read(pid=4712)
+    assert again is not None
+    assert again.values["received"] == 2501
+
+
+def test_a_container_that_was_moved_to_another_group_is_read_there(unified: Kernel) -> None:
+    unified.told()
+    unified.process(f"0::/elsewhere/{ANN}\n")
+    unified.group(f"elsewhere/{ANN}", pids__current="5\n")
+    assert unified.told().values["processes"] == 5
+
+
+def test_no_file_stays_open_of_who_is_gone_or_beyond_the_bound(unified: Kernel) -> None:
+    def opened() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = opened()
+    unified.reader = UseReader(unified.proc, unified.cgroups, most_open=0)
+    assert unified.told() == Use(EXPECTED)
+    assert opened() == before
+    unified.reader = UseReader(unified.proc, unified.cgroups)
+    unified.told()
+    assert opened() > before
+    unified.reader.keep({BOB})
+    assert opened() == before
+    unified.told()
+    unified.process("0::/\n")
+    assert unified.read() is None
+    assert opened() == before
