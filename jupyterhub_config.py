@@ -150,6 +150,10 @@ c.JupyterHub.load_roles = [
     }
 ]
 
+# Who reads the hub's metrics; `state.prometheus_token_file` is what Prometheus is told.
+c.JupyterHub.services.append({"name": "prometheus", "api_token": state.prometheus_token})
+c.JupyterHub.load_roles.append({"name": "prometheus", "services": ["prometheus"], "scopes": ["read:metrics"]})
+
 # --- scripts ---------------------------------------------------------------------------------------------------
 
 if settings.api_token is not None:

@@ -23,6 +23,7 @@ from ..policy.model import Deny, Grant, LimitRules, Person, Profile, SpawnReques
 from ..policy.names import container_name
 from ..policy.request import parse_request
 from ..settings import SpawnerSettings
+from . import metrics
 from .failures import exited, silent
 from .form import render_form
 from .image import image_here
@@ -151,6 +152,10 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         SpawnException
             With a `reason`: what the policy refused, or what went wrong. Nothing is left behind then.
         """
+        with metrics.start():
+            return await self._start()
+
+    async def _start(self) -> tuple[str, int]:
         self._steps = Steps()
         self._starting = True
         self._made, self._touched = "", False
@@ -196,13 +201,14 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         # In the environment, for what in the server shows limits.
         self.mem_limit, self.cpu_limit = grant.limits.memory, grant.limits.cpu
         image: str = grant.profile.image or self.image
-        user_network, _ = await asyncio.gather(self._network(), image_here(self.engine, image, self.pull, self._steps))
-        spec = build_spec(self, grant, image, user_network, await self._gpu_access(image))
-        self._touched = True
-        self._made = self.object_id = await self._obtain_container(spec)
-        self._watch()
-        self._steps.add(50, "Container created.")
-        await self._call("heavy", lambda client: containers.start(client, self.object_id))
+        user_network, _ = await asyncio.gather(self._network(), self._image_here(image))
+        with metrics.phase("create"):
+            spec = build_spec(self, grant, image, user_network, await self._gpu_access(image))
+            self._touched = True
+            self._made = self.object_id = await self._obtain_container(spec)
+            self._watch()
+            self._steps.add(50, "Container created.")
+            await self._call("heavy", lambda client: containers.start(client, self.object_id))
         answer = await self._call("quick", lambda client: containers.inspect(client, self.object_id))
         ip = containers.address(answer or {"NetworkSettings": {"Networks": {}}}, spec.network)
         if not ip:
@@ -210,11 +216,11 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         self._steps.add(60, "Container started; waiting for the server in it to answer.")
         checking = asyncio.ensure_future(selfcheck(self.engine, self.object_id)) if self.slots else None
         try:
-            answers = await wait_until_ready(self._probe_url(ip), self._has_ended, self.ready_timeout)
+            with metrics.phase("ready"):
+                if not await wait_until_ready(self._probe_url(ip), self._has_ended, self.ready_timeout):
+                    raise await exited(self.engine, self._made, self.mem_limit)
         except TimeoutError:
             raise await silent(self.engine, self._made, self.ready_timeout) from None
-        if not answers:
-            raise await exited(self.engine, self._made, self.mem_limit)
         answered_at = utc_now()
         if checking is not None:
             await self._say_verdict(checking)
@@ -222,6 +228,10 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         await self.lease_is_active(self.object_id, started_at, answered_at)
         self._steps.add(95, "The server answers.")
         return ip, self.port
+
+    async def _image_here(self, image: str) -> None:
+        with metrics.phase("pull"):
+            await image_here(self.engine, image, self.pull, self._steps)
 
     async def _say_verdict(self, checking: asyncio.Future[str]) -> None:
         with contextlib.suppress(TimeoutError):

@@ -26,6 +26,7 @@ from ..policy.gpus import Gpu, Slot
 from ..policy.leases import GpuRequest, Lease
 from ..policy.leasing import describe
 from ..policy.model import AtEnd, Deny, Grant, IfBusy, LimitRules, SpawnRequest
+from . import metrics
 from .desks import in_thread, shared_desk
 from .requests import refusal
 
@@ -138,7 +139,9 @@ class GpuLeaseMixin(HasTraits):
         if not grant.limits.gpus:
             await self._forget_old_lease()
             return grant
-        answer = await self._acquire(grant, request) if self.desk is not None else _none_here(request)
+        with metrics.request() as answered:
+            answer = await self._acquire(grant, request) if self.desk is not None else _none_here(request)
+            answered(answer)
         if isinstance(answer, leases.Granted):
             self.lease, self.lease_id = answer.lease, answer.lease.id
             self.slots = await self.operate(slots_of, answer.lease.slots)
@@ -317,7 +320,9 @@ class GpuLeaseMixin(HasTraits):
 
 def _none_here(request: SpawnRequest) -> leases.Answer:
     why = "This hub hands out no GPUs."
-    return leases.OnCpu(why) if request.if_busy is IfBusy.CPU else Deny("no_gpus", f"{why} Choose a profile without.")
+    if request.if_busy is IfBusy.CPU:
+        return leases.OnCpu(why, "no_gpus")
+    return Deny("no_gpus", f"{why} Choose a profile without.")
 
 
 def place_words(place: offers.Place) -> str:

@@ -51,9 +51,16 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class OnCpu:
-    """To be started without GPUs, as its user wished for this case."""
+    """To be started without GPUs, as its user wished for this case.
+
+    Attributes
+    ----------
+    code
+        ``busy``, or ``no_gpus`` where there are none such.
+    """
 
     reason: str
+    code: str = "busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +147,7 @@ def _ask(
     if ticket is not None:
         _finish(books, ticket, TicketState.CANCELLED)
     if if_busy is IfBusy.CPU and (isinstance(decision, Wait) or decision.code == "no_gpus"):
-        return OnCpu(decision.reason)
+        return OnCpu(decision.reason, "busy" if isinstance(decision, Wait) else decision.code)
     return Deny("busy", decision.reason) if isinstance(decision, Wait) else decision
 
 

@@ -8,6 +8,7 @@ import pytest
 from jupyterhub import orm
 from jupyterhub.objects import Hub, Server
 from jupyterhub.user import User
+from prometheus_client import REGISTRY
 
 from spawner.backends import watch
 from spawner.backends.docker import TensorFlowSpawner
@@ -16,6 +17,7 @@ from spawner.engine.client import shared_engine
 from ..support.flaky_engine import FlakyEngine, flaky_engine
 
 MakeSpawner = Callable[..., Any]
+Counted = Callable[[], dict[str, int]]
 PROFILES = [
     {
         "slug": "tiny",
@@ -29,6 +31,29 @@ PROFILES = [
     {"slug": "staff", "name": "Staff", "memory": "64 MiB", "groups": ["staff"]},
     {"slug": "huge", "name": "Huge", "memory": "1 TiB"},
 ]
+
+
+@pytest.fixture
+def counted() -> Counted:
+    """Give what the hub has counted since the test began: requests and starts by outcome and reason, and phases."""
+    before = _counts()
+    return lambda: {
+        name: count - before.get(name, 0) for name, count in _counts().items() if count > before.get(name, 0)
+    }
+
+
+def _counts() -> dict[str, int]:
+    wanted = {
+        "berth_lease_requests_total": "request",
+        "berth_spawns_total": "start",
+        "berth_spawn_phase_seconds_count": "phase",
+    }
+    return {
+        " ".join([wanted[sample.name], *filter(None, sample.labels.values())]): int(sample.value)
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name in wanted
+    }
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from spawner.settings import LeaseSettings, LimitSettings
 from ..support.flaky_engine import FlakyEngine
 from ..support.slots import gpus
 from ..support.waiting import soon
-from .conftest import MakeSpawner
+from .conftest import Counted, MakeSpawner
 
 pytestmark = pytest.mark.docker
 
@@ -100,9 +100,13 @@ def repair(spawner: Any, client: docker.APIClient, hub_began: datetime | None = 
     return done
 
 
-async def test_a_server_with_a_gpu_from_start_to_stop(client: docker.APIClient, make: MakeGpuSpawner) -> None:
+async def test_a_server_with_a_gpu_from_start_to_stop(
+    client: docker.APIClient, make: MakeGpuSpawner, counted: Counted
+) -> None:
     spawner = make()
     await spawner.start()
+    phases = {f"phase {name}": 1 for name in ("claim", "pull", "create", "ready", "total")}
+    assert counted() == {"request granted": 1, "start ready": 1, **phases}
     [lease] = open_leases(spawner)
     answer = client.inspect_container(spawner.object_id)
     assert (lease.state, lease.user, lease.container) == (LeaseState.ACTIVE, "ann", spawner.object_id)
@@ -171,7 +175,9 @@ async def test_a_start_that_is_cancelled_gives_its_gpu_back(client: docker.APICl
 
 
 @pytest.mark.parametrize("held", [0, 2])
-async def test_a_start_that_is_cancelled_while_the_ledger_decides(make: MakeGpuSpawner, held: int) -> None:
+async def test_a_start_that_is_cancelled_while_the_ledger_decides(
+    make: MakeGpuSpawner, held: int, counted: Counted
+) -> None:
     """The ledger grants the lease, or draws the ticket, after nobody wants it any more."""
     for name in ("ann", "bob")[:held]:
         await make(name).start()
@@ -183,6 +189,7 @@ async def test_a_start_that_is_cancelled_while_the_ledger_decides(make: MakeGpuS
         # The hub waits for one second, and not longer.
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(starting, 1)
+    assert counted()["request cancelled"] == counted()["start cancelled"] == 1
     await asyncio.sleep(1)  # a decision that nobody waits for would come now
     assert len(open_leases(spawner)) == held
     assert offers.whole_queue(spawner.desk) == []
@@ -255,13 +262,18 @@ async def test_two_users_for_one_gpu_the_second_waits_and_is_served(make: MakeGp
     await third.stop()
 
 
-async def test_a_start_that_waited_long_enough_hands_over_and_keeps_its_place(make: MakeGpuSpawner) -> None:
+async def test_a_start_that_waited_long_enough_hands_over_and_keeps_its_place(
+    make: MakeGpuSpawner, counted: Counted
+) -> None:
     spawners = [make(name, wait=1) for name in ("ann", "bob", "eve")]
     await spawners[0].start()
     await spawners[1].start()
     with pytest.raises(SpawnException, match="number 1 in the queue") as refused:
         await spawners[2].start()
     assert refused.value.reason == "queued"
+    found = counted()
+    assert (found["request granted"], found["request queued busy"]) == (2, 1)
+    assert (found["start ready"], found["start queued queued"], found["phase claim"]) == (2, 1, 2)
     await spawners[0].stop()
     [offered] = [lease for lease in open_leases(spawners[0]) if lease.user == "eve"]
     assert offered.state is LeaseState.OFFERED
@@ -273,7 +285,7 @@ async def test_a_start_that_waited_long_enough_hands_over_and_keeps_its_place(ma
 
 
 @pytest.mark.parametrize(("if_busy", "code"), [("refuse", "busy"), ("cpu", "")])
-async def test_those_who_do_not_want_to_wait(make: MakeGpuSpawner, if_busy: str, code: str) -> None:
+async def test_those_who_do_not_want_to_wait(make: MakeGpuSpawner, if_busy: str, code: str, counted: Counted) -> None:
     holders = [make(name) for name in ("ann", "bob")]
     for holder in holders:
         await holder.start()
@@ -282,8 +294,10 @@ async def test_those_who_do_not_want_to_wait(make: MakeGpuSpawner, if_busy: str,
         with pytest.raises(SpawnException) as refused:
             await other.start()
         assert refused.value.reason == code
+        assert counted()["request denied busy"] == counted()["start refused busy"] == 1
     else:
         await other.start()
+        assert (counted()["request on_cpu busy"], counted()["start ready"]) == (1, 3)
         assert len(open_leases(other)) == 2
         messages = [step["message"] async for step in other.progress()]
         assert any(str(message).startswith("Started without GPUs: ") for message in messages)
@@ -365,11 +379,12 @@ async def test_the_next_start_ends_what_a_lost_one_left(client: docker.APIClient
 # --- a ledger that is away ---------------------------------------------------------------------------------------
 
 
-async def test_no_ledger_no_gpu_and_a_clear_reason(make: MakeGpuSpawner, tmp_path: Path) -> None:
+async def test_no_ledger_no_gpu_and_a_clear_reason(make: MakeGpuSpawner, tmp_path: Path, counted: Counted) -> None:
     spawner = make(ledger_url=f"sqlite:///{tmp_path / 'gone' / 'ledger.sqlite'}")
     with pytest.raises(SpawnException) as refused:
         await spawner.start()
     assert refused.value.reason in {"ledger_unavailable", "ledger_outdated"}
+    assert counted() == {f"request failed {refused.value.reason}": 1, f"start failed {refused.value.reason}": 1}
     assert not spawner.object_id
 
 

@@ -17,7 +17,7 @@ from spawner.engine.certificates import VARIABLES
 from ..support.flaky_engine import FlakyEngine
 from ..support.tiny_image import run_inside
 from ..support.waiting import soon
-from .conftest import MakeSpawner
+from .conftest import Counted, MakeSpawner
 
 pytestmark = pytest.mark.docker
 
@@ -38,7 +38,9 @@ def http_status(url: str) -> int:
         return error.code
 
 
-async def test_start_poll_stop(client: docker.APIClient, make_spawner: MakeSpawner, hub_id: str) -> None:
+async def test_start_poll_stop(
+    client: docker.APIClient, make_spawner: MakeSpawner, hub_id: str, counted: Counted
+) -> None:
     spawner = make_spawner("ann", "lab")
     assert await spawner.poll() == 0
     steps: list[dict[str, Any]] = []
@@ -51,6 +53,7 @@ async def test_start_poll_stop(client: docker.APIClient, make_spawner: MakeSpawn
     following = asyncio.ensure_future(follow())
     assert await spawner.poll() is None
     ip, port = await starting
+    assert counted() == {"start ready": 1, "phase pull": 1, "phase create": 1, "phase ready": 1, "phase total": 1}
     assert http_status(f"http://{ip}:{port}/") == 404
     assert await spawner.poll() is None
 
@@ -177,12 +180,13 @@ async def test_limits_and_hardening_as_seen_from_inside(client: docker.APIClient
 
 
 async def test_a_server_that_ends_at_once_shows_its_last_words(
-    client: docker.APIClient, make_spawner: MakeSpawner
+    client: docker.APIClient, make_spawner: MakeSpawner, counted: Counted
 ) -> None:
     spawner = make_spawner(behave="exit")
     with pytest.raises(SpawnException) as failed:
         await spawner.start()
     assert failed.value.reason == "container_exited"
+    assert counted() == {"start failed container_exited": 1, "phase pull": 1, "phase create": 1}
     assert str(failed.value.jupyterhub_message) == (
         "The container ended before its server answered: exit code 3. Its last words:\n"
         "first words\n<b>ImportError</b>: no module named numpy"
@@ -242,7 +246,12 @@ def _running(client: docker.APIClient, spawner: Any) -> bool:
     ],
 )
 async def test_what_may_not_be_had_is_refused_before_the_engine_hears_of_it(
-    make_spawner: MakeSpawner, flaky: FlakyEngine, options: dict[str, Any], reason: str, status: int
+    make_spawner: MakeSpawner,
+    flaky: FlakyEngine,
+    options: dict[str, Any],
+    reason: str,
+    status: int,
+    counted: Counted,
 ) -> None:
     spawner = make_spawner()
     spawner.user_options = options
@@ -250,13 +259,16 @@ async def test_what_may_not_be_had_is_refused_before_the_engine_hears_of_it(
         await spawner.start()
     assert (refused.value.reason, refused.value.status_code) == (reason, status)
     assert flaky.seen("POST") == 0
+    expected = {f"start refused {reason}": 1}
+    assert counted() == (expected | {"request denied no_gpus": 1} if reason == "no_gpus" else expected)
 
 
-async def test_an_image_that_is_not_here(make_spawner: MakeSpawner) -> None:
+async def test_an_image_that_is_not_here(make_spawner: MakeSpawner, counted: Counted) -> None:
     spawner = make_spawner(image="berth-test/none:1", pull="never")
     with pytest.raises(SpawnException, match=r"berth-test/none:1 .* could not be pulled") as failed:
         await spawner.start()
     assert failed.value.reason == "image_unavailable"
+    assert counted() == {"start failed image_unavailable": 1}
 
 
 async def test_start_cancelled_while_the_engine_creates(
@@ -289,13 +301,17 @@ async def test_start_cancelled_while_the_engine_starts(
     await soon(lambda: not there(client, spawner))
 
 
-async def test_start_cancelled_while_the_server_comes_up(client: docker.APIClient, make_spawner: MakeSpawner) -> None:
+async def test_start_cancelled_while_the_server_comes_up(
+    client: docker.APIClient, make_spawner: MakeSpawner, counted: Counted
+) -> None:
     spawner = make_spawner(behave="mute")
     starting = asyncio.ensure_future(spawner.start())
     await soon(lambda: _running(client, spawner))
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
+    assert counted().items() >= {"start cancelled": 1, "phase pull": 1}.items()
+    assert not counted().keys() & {"phase ready", "phase total", "start failed error"}
     await soon(lambda: not there(client, spawner))
 
 

@@ -1,11 +1,13 @@
 """What a user may not have is refused at the API as on the form."""
 
+import stat
 from collections.abc import Iterator
 
 import docker
 import pytest
+import requests
 
-from ..support.berth import Berth, containers_of, deployment
+from ..support.berth import Berth, containers_of, deployment, eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.image, pytest.mark.hub]
 
@@ -73,4 +75,19 @@ def test_groups_open_profiles_and_limits(berth: Berth, engine: docker.DockerClie
 def test_metrics_name_the_refusal(berth: Berth) -> None:
     berth.start_server("ann", {"profile": "large"})
     metrics = berth.api("GET", "../metrics").text
-    assert 'reason="over_limit"' in metrics
+    assert 'berth_spawns_total{outcome="refused",reason="over_limit"}' in metrics
+
+
+def test_prometheus_reads_metrics_and_nothing_else(berth: Berth) -> None:
+    assert stat.S_IMODE(berth.state.prometheus_token_file.stat().st_mode) == 0o600
+    token = berth.state.prometheus_token_file.read_text().strip()
+    address = f"{berth.url}/hub/metrics"
+    said = requests.get(address, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    assert said.status_code == 200
+    assert "\njupyterhub_active_users{" in said.text
+    assert "\nberth_spawn_phase_seconds_bucket{" in said.text
+    assert requests.get(address, timeout=30).status_code == 403
+    assert requests.get(address, headers={"Authorization": f"Bearer {token[::-1]}"}, timeout=30).status_code == 403
+    users = requests.get(f"{berth.url}/hub/api/users", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    assert users.status_code == 403
+    eventually(lambda: "\nberth_ledger_up 1.0\n" in berth.scrape(berth.janitor_metrics))

@@ -122,6 +122,13 @@ class Berth:
             timeout=timeout,
         )
 
+    def scrape(self, url: str) -> str:
+        """Read metrics; nothing as long as they are not served."""
+        try:
+            return requests.get(url, timeout=30).text
+        except requests.ConnectionError:
+            return ""
+
     def add_user(self, name: str) -> None:
         self.api("POST", f"users/{name}").raise_for_status()
 
