@@ -1,7 +1,9 @@
 """Running an exporter in the foreground, started by the hub or by hand."""
 
+import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -18,6 +20,8 @@ from .opening import Exporter, Node
 _LOG = logging.getLogger("berth.exporter")
 _PARENT_SECONDS = 2.0
 _KEY_BYTES = 32
+_OPEN_FILES = 65536
+_GARBAGE = 50_000  # a scrape makes thousands of short-lived objects, and no cycles
 
 
 def find_node(settings: Settings, hub_id: str = "", name: str = LOCAL_NODE, key_file: Path | None = None) -> Node:
@@ -64,6 +68,14 @@ def log_to_stderr() -> None:
     )
 
 
+def _allow_open_files() -> None:
+    """Take what the system allows at the most: some files per container stay open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run(settings: Settings, node: Node, hub_pid: int | None = None) -> None:
     """Serve until told to stop, or until the hub that started this is gone.
 
@@ -72,6 +84,9 @@ def run(settings: Settings, node: Node, hub_pid: int | None = None) -> None:
     hub_pid
         The hub's process, if it started this.
     """
+    _allow_open_files()
+    gc.freeze()  # what is there by now stays, and need not be looked through again
+    gc.set_threshold(_GARBAGE)
     stop = threading.Event()
 
     def end(_signal: int, _frame: FrameType | None) -> None:

@@ -197,7 +197,8 @@ def test_whatever_people_and_things_are_called_it_can_be_read_back(user: str, se
     metrics = list(renderer().render(scene(ann(user=user, server=server, image=image))))
     Scrape.of(metrics)
     written = openmetrics(_Registry(metrics)).decode()  # type: ignore[no-untyped-call]
-    assert written == openmetrics(_Registry(metrics), ALLOWUTF8).decode()  # type: ignore[no-untyped-call]  as it is served
+    # As it is served.
+    assert written == openmetrics(_Registry(metrics), ALLOWUTF8).decode()  # type: ignore[no-untyped-call]
     families = text_string_to_metric_families(written)  # type: ignore[no-untyped-call]
     infos = [sample.labels for family in families for sample in family.samples if family.name == "berth_container_info"]
     assert infos[0]["user"] == user
