@@ -8,10 +8,11 @@ import yaml
 
 from ..settings_file import settings_path
 from .deployment import ROOT, Deployment
+from .metrics_reference import render_metrics
 from .output import Output, json_option
 from .reference import render, render_profiles
 
-_PAGES = {"settings.md": render, "profiles.md": render_profiles}
+_PAGES = {"settings.md": render, "profiles.md": render_profiles, "metrics.md": render_metrics}
 
 
 @click.group()
@@ -46,9 +47,9 @@ def show(as_json: bool) -> None:
 
 
 @settings.command()
-@click.option("--write", is_flag=True, help="Write docs/reference/settings.md and profiles.md.")
+@click.option("--write", is_flag=True, help="Write docs/reference/settings.md, profiles.md and metrics.md.")
 def reference(write: bool) -> None:
-    """Render the reference of all settings as Markdown."""
+    """Render the reference of all settings and metrics as Markdown."""
     if not write:
         click.echo("\n".join(page() for page in _PAGES.values()), nl=False)
         return

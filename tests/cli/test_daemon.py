@@ -15,9 +15,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from spawner.processes import Process
 from spawner.engine.daemon import EnginePlaces, ensure_engine
 from spawner.errors import EngineUnavailable
+from spawner.processes import Process
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),

@@ -16,7 +16,6 @@ from spawner.cli.deployment import ROOT, Deployment
 from spawner.cli.doctor import examine
 from spawner.cli.ledger_health import ledger as ledger_check
 from spawner.cli.preflight import Scene, engine_clock, space, synchronised
-from spawner.processes import Process
 from spawner.engine.versions import Finding, Level
 from spawner.errors import LedgerOutdated, LedgerUnavailable
 from spawner.janitor.schedule import loops
@@ -24,6 +23,7 @@ from spawner.ledger import Ledger
 from spawner.operations import inventory
 from spawner.operations.desk import Desk
 from spawner.policy.gpus import LOCAL_NODE
+from spawner.processes import Process
 from spawner.settings import LimitSettings, Settings
 
 from ..support.nvidia.engine import GpuEngine

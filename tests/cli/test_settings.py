@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from spawner.cli.deployment import ROOT
+from spawner.cli.metrics_reference import render_metrics
 from spawner.cli.reference import entries, render, render_profiles
+from spawner.metrics.catalog import ALL_METRICS
 from spawner.settings import Settings
 
 from .conftest import Command
@@ -92,6 +94,14 @@ def test_the_reference_is_up_to_date() -> None:
     folder = ROOT / "docs" / "reference"
     assert (folder / "settings.md").read_text() == render(), "make docs"
     assert (folder / "profiles.md").read_text() == render_profiles(), "make docs"
+    assert (folder / "metrics.md").read_text() == render_metrics(), "make docs"
+
+
+def test_every_metric_is_in_the_reference_once() -> None:
+    rows = [line.split("|") for line in render_metrics().splitlines() if line.startswith("| `berth_")]
+    assert [row[1].strip(" `") for row in rows] == [metric.name for metric in ALL_METRICS]
+    assert len({metric.name for metric in ALL_METRICS}) == len(ALL_METRICS)
+    assert {len(row) for row in rows} == {6}
 
 
 def test_the_reference_has_every_key_described() -> None:
