@@ -8,6 +8,7 @@ from sqlalchemy import insert, select
 
 from . import tables
 from .memory import Work
+from .pipelines import Sentence
 from .records import Record
 
 
@@ -43,6 +44,7 @@ Entries = list[AuditEntry]
 
 _audit = tables.audit
 _ENTRY = Record(AuditEntry, _audit)
+_INSERT = Sentence(insert(_audit), [column.name for column in _ENTRY.columns if column.name != "id"])
 
 
 class AuditStore:
@@ -52,7 +54,7 @@ class AuditStore:
     def append(self, entry: AuditEntry) -> None:
         self._work.touch(_audit)
         values = {name: value for name, value in _ENTRY.row(entry).items() if name != "id"}
-        self._work.connection.execute(insert(_audit), values)
+        self._work.write(_INSERT, values)
 
     def list(self, *, limit: int = 100, before: int | None = None, subject: str | None = None) -> Entries:
         """List entries, the latest first.

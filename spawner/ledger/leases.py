@@ -1,14 +1,16 @@
 """Leases, and which slots they hold."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, bindparam, insert, or_, select, update
 
+from ..policy.accounting import to_ms
 from ..policy.leases import Lease, LeaseState
 from . import tables
 from .memory import Mirror, Work
+from .pipelines import Sentence
 from .records import Record
 
 _LEASE = Record(Lease, tables.leases, renamed={"user": "username"})
@@ -17,7 +19,7 @@ _leases = tables.leases
 _READ = select(*_LEASE.columns)
 _OPEN = _READ.where(tables.OPEN_LEASE)
 # The upper end, which all rows are below, tells PostgreSQL that they are few.
-_CHANGED = _READ.where(_leases.c.version > bindparam("since"), _leases.c.version <= bindparam("number"))
+CHANGED = _READ.where(_leases.c.version > bindparam("since"), _leases.c.version <= bindparam("number"))
 _BY_ID = _READ.where(_leases.c.id == bindparam("id"))
 _OF_SERVER = _READ.where(
     tables.OPEN_LEASE, _leases.c.username == bindparam("user"), _leases.c.server == bindparam("server")
@@ -26,9 +28,10 @@ _OF_USER = _READ.where(tables.OPEN_LEASE, _leases.c.username == bindparam("user"
     _leases.c.granted_at, _leases.c.id
 )
 
-_INSERT = insert(_leases)
+_ID, _STATE = (_LEASE.columns.index(_leases.c[name]) for name in ("id", "state"))
+_INSERT = Sentence(insert(_leases), _leases.c.keys())
 _CHANGEABLE = [column for column in _LEASE.columns if column.name != "id"]
-_UPDATE = (
+_UPDATE = Sentence(
     update(_leases)
     .where(
         _leases.c.id == bindparam("b_id"),
@@ -55,10 +58,12 @@ class LeaseStore:
         )
 
     def get(self, lease_id: str) -> Lease | None:
-        return next(self._read(_BY_ID, id=lease_id), None)
+        return self._known().get(lease_id) or next(self._read(_BY_ID, id=lease_id), None)
 
     def of_server(self, user: str, server: str) -> Lease | None:
         """Give a server's open lease."""
+        if known := self._known():
+            return next((lease for lease in known.values() if lease.server == server and lease.user == user), None)
         return next(self._read(_OF_SERVER, user=user, server=server), None)
 
     def of_user(self, user: str) -> list[Lease]:
@@ -89,7 +94,7 @@ class LeaseStore:
             If an open lease holds one of its slots, or its server has one.
         """
         number = self._work.touch(_leases)
-        self._work.connection.execute(_INSERT, {**_LEASE.row(lease), "version": number})
+        self._work.write(_INSERT, {**_LEASE.row(lease), "version": number})
 
     def update(self, lease: Lease, was: Lease) -> bool:
         """Write a lease anew, if state and time of change are still those of `was`.
@@ -99,10 +104,18 @@ class LeaseStore:
         bool
             Whether they were; if not, nothing is written.
         """
+        unchanged = _same(self._known().get(was.id), was)
         number = self._work.touch(_leases)
         values = {f"b_{name}": value for name, value in _LEASE.row(lease).items()}
         values |= {"was_state": was.state, "was_changed_at": was.changed_at, "number": number}
-        return self._work.connection.execute(_UPDATE, values).rowcount > 0
+        if unchanged:  # nobody else writes now, so that there is no need to wait for the answer
+            self._work.write(_UPDATE, values)
+            return True
+        return self._work.connection.execute(_UPDATE.statement, values).rowcount > 0
+
+    def _known(self) -> Mapping[str, Lease]:
+        """Give the open leases where they are known as this transaction sees them; else none."""
+        return self._mirror.known(self._work.base) or {} if self._work.untouched(_leases) else {}
 
     def _read(self, query: Select[Any], **parameters: object) -> Iterator[Lease]:
         return map(_LEASE.value, self._work.connection.execute(query, parameters))
@@ -111,9 +124,15 @@ class LeaseStore:
         return ((lease.id, lease) for lease in self._read(_OPEN))
 
     def _read_changed(self, since: int) -> Iterator[tuple[str, Lease | None]]:
-        for lease in self._read(_CHANGED, since=since, number=self._work.number):
-            yield lease.id, lease if _is_open(lease) else None
+        for lease in self._read(CHANGED, since=since, number=self._work.number):
+            yield lease.id, lease if lease.state is not LeaseState.CLOSED else None
 
 
-def _is_open(lease: Lease) -> bool:
-    return lease.state is not LeaseState.CLOSED
+def changes_of(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, Lease | None]]:
+    """Read what the driver gives for `CHANGED`; None for a lease that is closed."""
+    for row in rows:
+        yield row[_ID], _LEASE.read(row) if row[_STATE] != LeaseState.CLOSED else None
+
+
+def _same(one: Lease | None, other: Lease) -> bool:
+    return one is not None and one.state is other.state and to_ms(one.changed_at) == to_ms(other.changed_at)

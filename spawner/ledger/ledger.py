@@ -1,10 +1,11 @@
 """The ledger of a process: transactions on its database."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psycopg
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
@@ -13,11 +14,12 @@ from ..policy.leases import Lease, Ticket
 from . import schema, tables
 from .audit import AuditStore
 from .connect import WRITES, describe, make_engine, no_connection_left, parse
-from .faults import CURE
+from .faults import CURE, fault
 from .gpus import GpuMemory, GpuStore
-from .leases import LeaseStore
+from .leases import CHANGED, LeaseStore, changes_of
 from .loops import LoopStore
-from .memory import Mirror, Work
+from .memory import FAR, Mirror, Work
+from .pipelines import Sentence, Values, ask
 from .quotas import QuotaMemory, QuotaStore
 from .reservations import ReservationStore
 from .tallies import TallyStore
@@ -29,8 +31,8 @@ _LOOK = select(*_NUMBERS)
 # Locks the row as SELECT ... FOR UPDATE does, and counts in the same step.
 _CLAIM = update(tables.pool).values(changes=tables.pool.c.changes + 1).returning(*_NUMBERS)
 # PostgreSQL wakes all who wait for a row, to let one have it; those who wait for an advisory lock it wakes in turn.
-_IN_LINE = select(func.pg_advisory_xact_lock(0x706F6F6C)).scalar_subquery()
-_CLAIM_IN_LINE = _CLAIM.where(_IN_LINE.is_not(None))
+_IN_LINE = Sentence(select(func.pg_advisory_xact_lock(0x706F6F6C)))
+_CLAIM_IN_LINE, _CHANGED = Sentence(_CLAIM), Sentence(CHANGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,10 @@ class Ledger:
         self._quotas = QuotaMemory()
         self._engine = make_engine(self._url, on_connect=self._forget)
         self._writer = self._engine.execution_options(**{WRITES: True})
-        self._reader, self._claim = self._engine, _CLAIM
+        self._reader, self._take = self._engine, self._take_file
         if self._engine.dialect.name == "postgresql":
             self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-            self._claim = _CLAIM_IN_LINE
+            self._take = self._take_turn
         self._mine = threading.local()
 
     def __repr__(self) -> str:
@@ -141,10 +143,19 @@ class Ledger:
     def _open(self, *, writes: bool) -> Iterator[Work]:
         connection, work = self._start(writes=writes)
         try:
-            yield work
-            connection.commit()
+            with self._told():
+                yield work
+                work.commit()
         finally:
             connection.close()  # rolls back what is not committed
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Translate errors of the driver that SQLAlchemy does not see."""
+        try:
+            yield
+        except psycopg.Error as error:
+            raise (fault(error, self._place) or error) from error
 
     def _start(self, *, writes: bool) -> tuple[Connection, Work]:
         """Begin; a second time where a connection of the pool turns out to be dead."""
@@ -155,7 +166,8 @@ class Ledger:
             except NoConnectionLeft:
                 raise no_connection_left(self._place) from None
             try:
-                return connection, self._look(connection, writes=writes)
+                with self._told():
+                    return connection, self._look(connection, writes=writes)
             except LedgerUnavailable:
                 dead = connection.invalidated
                 connection.close()
@@ -167,11 +179,25 @@ class Ledger:
         raise AssertionError
 
     def _look(self, connection: Connection, *, writes: bool) -> Work:
-        numbers = connection.execute(self._claim if writes else _LOOK).one_or_none()
-        if numbers is None:
+        found = self._take(connection) if writes else connection.execute(_LOOK).all()
+        if not found:
             raise LedgerOutdated(f"The ledger {self._place} is empty; run `{CURE}`.")
-        changes, inventory, quotas, queue = numbers
+        changes, inventory, quotas, queue = found[0]
         return Work(connection, changes, inventory, quotas, queue, writes)
+
+    def _take_file(self, connection: Connection) -> Sequence[Sequence[int]]:
+        return connection.execute(_CLAIM).all()
+
+    def _take_turn(self, connection: Connection) -> Sequence[Sequence[int]]:
+        """Wait for PostgreSQL's lock, and read at once what others have done to the leases meanwhile."""
+        questions: list[tuple[Sentence, Values]] = [(_IN_LINE, {}), (_CLAIM_IN_LINE, {})]
+        kept = self._leases.kept
+        if kept is not None:
+            questions.append((_CHANGED, {"since": kept[0], "number": kept[0] + FAR}))
+        _, numbers, *changed = ask(connection, *questions)
+        if kept is not None and numbers and numbers[0][0] <= kept[0] + FAR:
+            self._leases.advance(kept, numbers[0][0] - 1, changes_of(changed[0]))
+        return numbers
 
     def _books(self, work: Work) -> Books:
         return Books(

@@ -8,6 +8,7 @@ from sqlalchemy import Row, Select, bindparam, insert, select, update
 from ..policy.leases import GpuRequest, Ticket, TicketState
 from . import tables
 from .memory import Mirror, Work
+from .pipelines import Sentence
 from .records import Record
 
 _tickets = tables.tickets
@@ -22,8 +23,8 @@ _BY_ID = _READ.where(_tickets.c.id == bindparam("id"))
 _OF_SERVER = _READ.where(
     tables.LIVE_TICKET, _tickets.c.username == bindparam("user"), _tickets.c.server == bindparam("server")
 )
-_INSERT = insert(_tickets)
-_TOUCH = update(tables.pool).values(queue=bindparam("number"))
+_INSERT = Sentence(insert(_tickets), _tickets.c.keys())
+_TOUCH = Sentence(update(tables.pool).values(queue=bindparam("number")))
 _UPDATE = (
     update(_tickets)
     .where(
@@ -69,6 +70,9 @@ class TicketStore:
 
     def of_server(self, user: str, server: str) -> Ticket | None:
         """Give a server's ticket that waits or holds an offer."""
+        known = self._mirror.known(self._work.base, last_change=self._work.queue)
+        if known is not None and self._work.untouched(_tickets):
+            return next((one for one in known.values() if (one.user, one.request.server) == (user, server)), None)
         return next(self._read(_OF_SERVER, user=user, server=server), None)
 
     def insert(self, ticket: Ticket) -> None:
@@ -80,7 +84,7 @@ class TicketStore:
             If its server has one that waits or holds an offer.
         """
         number = self._touch()
-        self._work.connection.execute(_INSERT, {**_row(ticket), "version": number})
+        self._work.write(_INSERT, {**_row(ticket), "version": number})
 
     def update(self, ticket: Ticket, was: Ticket) -> bool:
         """Write a ticket anew, if state, place and offered lease are still those of `was`.
@@ -99,7 +103,7 @@ class TicketStore:
         number = self._work.touch(_tickets)
         if self._work.queue != number:
             self._work.queue = number
-            self._work.connection.execute(_TOUCH, {"number": number})
+            self._work.write(_TOUCH, {"number": number})
         return number
 
     def _read(self, query: Select[Any], **parameters: object) -> Iterator[Ticket]:

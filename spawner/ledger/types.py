@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -14,11 +14,24 @@ from ..policy.accounting import from_ms, to_ms
 from ..policy.quota import UNLIMITED
 
 E = TypeVar("E", bound=StrEnum)
+V = TypeVar("V")
 
 _UNLIMITED = "unlimited"
 
 
-class UtcMs(TypeDecorator[datetime]):
+class _Direct(TypeDecorator[V]):
+    """A type whose `impl` both databases take as it is: what converts it is called without detours."""
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        return functools.partial(self.process_bind_param, dialect=dialect)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:  # noqa: ARG002
+        if type(self).process_result_value is TypeDecorator.process_result_value:
+            return None
+        return functools.partial(self.process_result_value, dialect=dialect)
+
+
+class UtcMs(_Direct[datetime]):
     """A time, as whole milliseconds since 1970, rounded down; aware and in UTC when it comes back.
 
     Raises
@@ -44,7 +57,7 @@ def exact_ms(moment: datetime) -> int:
     return to_ms(moment)
 
 
-class Words(TypeDecorator[str]):
+class Words(_Direct[str]):
     """Text; refuses what only one of the databases can keep (NUL, half of a surrogate pair) by a ValueError."""
 
     impl = Text
@@ -61,7 +74,7 @@ class Words(TypeDecorator[str]):
         return value
 
 
-class Choice(TypeDecorator[E], Generic[E]):
+class Choice(_Direct[E], Generic[E]):
     """A member of an enumeration, as its value."""
 
     impl = Text
@@ -70,15 +83,16 @@ class Choice(TypeDecorator[E], Generic[E]):
     def __init__(self, members: type[E]) -> None:
         super().__init__()
         self.members = members
+        self._members = {member.value: member for member in members}
 
     def process_bind_param(self, value: E | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         return None if value is None else self.members(value).value
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> E | None:  # noqa: ARG002
-        return None if value is None else self.members(value)
+        return None if value is None else self._members[value]
 
 
-class Names(TypeDecorator[frozenset[str]]):
+class Names(_Direct[frozenset[str]]):
     """A set of names, as a sorted JSON list."""
 
     impl = Text
@@ -97,7 +111,7 @@ def names(text: str) -> frozenset[str]:
     return frozenset(json.loads(text))
 
 
-class Kinds(TypeDecorator[frozenset[E]], Generic[E]):
+class Kinds(_Direct[frozenset[E]], Generic[E]):
     """A set of members of an enumeration, as a sorted JSON list of their values."""
 
     impl = Text
@@ -114,7 +128,7 @@ class Kinds(TypeDecorator[frozenset[E]], Generic[E]):
         return None if value is None else frozenset(self.members(name) for name in names(value))
 
 
-class Ids(TypeDecorator[tuple[str, ...]]):
+class Ids(_Direct[tuple[str, ...]]):
     """Ids in an order that counts, as a JSON list."""
 
     impl = Text
@@ -124,10 +138,15 @@ class Ids(TypeDecorator[tuple[str, ...]]):
         return None if value is None else json.dumps(list(value))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...] | None:  # noqa: ARG002
-        return None if value is None else tuple(json.loads(value))
+        return None if value is None else _ids(value)
 
 
-class Json(TypeDecorator[Any]):
+@functools.lru_cache(maxsize=4096)
+def _ids(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
+class Json(_Direct[Any]):
     """Anything that JSON can say, with sorted keys."""
 
     impl = Text
@@ -140,7 +159,7 @@ class Json(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
-class QuotaValue(TypeDecorator[Any]):
+class QuotaValue(_Direct[Any]):
     """A quota's value as JSON: a number, ``"unlimited"`` for no bound, a sorted list for a set."""
 
     impl = Text

@@ -10,6 +10,7 @@ from ..policy.accounting import Interval, from_ms
 from ..policy.leases import LeaseRules, UsageRow
 from . import tables
 from .memory import Work
+from .pipelines import Sentence
 from .records import Record
 from .shares import ShareKeeper
 from .types import exact_ms, names
@@ -28,6 +29,7 @@ _FROM = case((_STARTED > _SINCE, _STARTED), else_=_SINCE)
 _TO = case((_ENDED < _UNTIL, _ENDED), else_=_UNTIL)
 _WITHIN = and_(_ENDED > _SINCE, _STARTED < _UNTIL, _ENDED > _STARTED)
 
+_INSERT = Sentence(insert(_usage), _usage.c.keys())
 _INTERVALS = (
     select(_usage.c.username, _usage.c.started_at, _usage.c.ended_at, func.count())
     .where(_usage.c.username.in_(bindparam("users", expanding=True)), _usage.c.ended_at > bindparam("since"))
@@ -39,7 +41,7 @@ _INTERVALS = (
 class UsageStore:
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._shares = ShareKeeper(work.connection)
+        self._shares = ShareKeeper(work)
 
     def insert(self, rows: Sequence[UsageRow], half_life: timedelta = _HALF_LIFE) -> None:
         """Book what a lease has used.
@@ -58,7 +60,7 @@ class UsageStore:
         if not rows:
             return
         self._work.touch(_usage)
-        self._work.connection.execute(insert(_usage), [_USAGE.row(row) for row in rows])
+        self._work.write(_INSERT, *map(_USAGE.row, rows))
         self._shares.add(rows, half_life)
 
     def rows(self, *, user: str | None = None, since: datetime | None = None) -> list[UsageRow]:

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from spawner.ledger import Books, Ledger
+from spawner.ledger import Books, Ledger, memory
+from spawner.ledger import ledger as ledgers
 from spawner.policy.gpus import GpuState
 from spawner.policy.leases import LeaseState, TicketState
 from spawner.policy.quota import QuotaGrant, Subject
@@ -163,6 +164,50 @@ def test_reading_sees_one_moment(place: Place, ledger: Ledger) -> None:
     with other.reading() as books:
         assert len(books.leases.open()) == 2
         assert len(books.tickets.waiting()) == 1
+    other.close()
+
+
+def test_what_is_known_is_not_written_over_by_who_knows_less(place: Place, ledger: Ledger) -> None:
+    other, was = Ledger(place.url), lease(1, "a")
+    with ledger.transaction() as books:
+        books.leases.insert(was)
+    for opened in (ledger, other):
+        with opened.reading() as books:
+            assert books.leases.open() == [was]
+    changed = replace(was, state=LeaseState.ACTIVE, container="c1")
+    with other.transaction() as books:
+        assert books.leases.update(changed, was)
+        assert books.leases.get(was.id) == changed
+    closed = replace(changed, state=LeaseState.CLOSED)
+    with ledger.transaction() as books:
+        assert not books.leases.update(replace(was, container="c2"), was)
+        assert books.leases.get(was.id) == changed
+        assert books.leases.update(closed, changed)
+        assert not books.leases.update(changed, changed)
+        assert books.leases.of_server(was.user, was.server) is None
+    with other.transaction() as books:
+        assert books.leases.of_server(was.user, was.server) is None
+        assert books.leases.get(was.id) == closed
+        assert not books.leases.update(changed, changed)
+    other.close()
+
+
+@pytest.mark.parametrize("far", [0, 1, 3])
+def test_who_has_missed_much_reads_all_afresh(
+    place: Place, ledger: Ledger, far: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (memory, ledgers):
+        monkeypatch.setattr(module, "FAR", far)
+    other = Ledger(place.url)
+    with other.reading() as books:
+        assert books.leases.open() == []
+    for number in range(6):
+        with ledger.transaction() as books:
+            books.leases.insert(lease(number, f"s{number}"))
+        if number in {0, 1, 4}:
+            with other.transaction() as books:
+                assert len(books.leases.open()) == number + 1
+                assert books.leases.of_server(f"user{number}", "") == lease(number, f"s{number}")
     other.close()
 
 

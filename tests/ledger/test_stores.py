@@ -135,6 +135,17 @@ def test_a_booking_adds_to_the_kept_share(ledger: Ledger) -> None:
         assert books.usage.shares(["ann"], NOW, WEEK)["ann"] == pytest.approx(1e9 + 3_600_000, abs=100_000)
 
 
+def test_another_half_life_is_kept_from_when_it_is_asked_for(ledger: Ledger) -> None:
+    with _Undo(ledger) as books:
+        books.usage.insert([usage("1", "ann", NOW - HOUR, NOW)], DAY)
+        expected = decayed_ms([(NOW - HOUR, NOW, 1)], NOW, WEEK)
+        for _ in range(2):  # summed up, then kept
+            assert books.usage.shares(["ann"], NOW, WEEK)["ann"] == pytest.approx(expected)
+        books.usage._work.connection.execute(update(tables.shares).values(decayed_ms=1e9))
+        books.usage.insert([usage("2", "ann", NOW - HOUR, NOW)], WEEK)
+        assert books.usage.shares(["ann"], NOW, WEEK)["ann"] == pytest.approx(1e9 + expected)
+
+
 # --- leases, audit ------------------------------------------------------------------------------------------------
 
 
