@@ -30,6 +30,8 @@ class Work:
         Claims that found nothing free.
     longest
         Seconds that one transaction took at most, waiting included.
+    cpu
+        Seconds of processor time in this process.
     """
 
     claims: int
@@ -37,6 +39,7 @@ class Work:
     full: int
     longest: float
     seconds: float
+    cpu: float
 
 
 def fill(ledger: Ledger, gpus: int, now: datetime) -> None:
@@ -145,7 +148,7 @@ def main(arguments: Iterable[str]) -> None:
     held: list[Lease] = []
     claims = releases = full = 0
     longest = 0.0
-    began = time.monotonic()
+    began, used = time.monotonic(), time.process_time()
     while (started := time.monotonic()) - began < float(seconds):
         if len(held) >= int(hold):
             _release(ledger, held.pop(0))
@@ -163,8 +166,9 @@ def main(arguments: Iterable[str]) -> None:
     for lease in held:
         _release(ledger, lease)
         releases += 1
+    used = time.process_time() - used
     ledger.close()
-    print(json.dumps(asdict(Work(claims, releases, full, longest, elapsed))))
+    print(json.dumps(asdict(Work(claims, releases, full, longest, elapsed, used))))
 
 
 if __name__ == "__main__":

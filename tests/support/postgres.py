@@ -73,6 +73,16 @@ class Cluster:
     def running(self) -> bool:
         return (self.directory / "data" / "postmaster.pid").exists()
 
+    def cpu_seconds(self) -> float:
+        """Give the processor time that the server has used, that of ended connections included."""
+        pid = int((self.directory / "data" / "postmaster.pid").read_text().splitlines()[0])
+        ticks = sum(_times(pid))
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if _parent(int(entry.name)) == pid:
+                    ticks += sum(_times(int(entry.name))[:2])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     @contextlib.contextmanager
     def database(self, name: str) -> Iterator[str]:
         """Make an empty database; gives its address. It is removed in the end."""
@@ -110,6 +120,19 @@ class Cluster:
         if done.returncode:
             logs = [self.directory / f"{program}.out", self.directory / "log"]
             raise RuntimeError("\n".join(log.read_text(errors="replace")[-4000:] for log in logs if log.exists()))
+
+
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _parent(pid: int) -> int:
+    return int(_stat(pid)[1])
+
+
+def _times(pid: int) -> tuple[int, ...]:
+    """Give the ticks of a process: its own in user and system mode, then those of its ended children."""
+    return tuple(map(int, _stat(pid)[11:15]))
 
 
 @contextlib.contextmanager
