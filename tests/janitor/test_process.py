@@ -107,11 +107,11 @@ def test_a_taken_port_keeps_it_from_nothing_but_metrics(
     command: tuple[list[str], dict[str, str]], log: Path, office: Office
 ) -> None:
     arguments, environment = command
-    with socket.create_server(("127.0.0.1", int(environment["BERTH_METRICS__JANITOR_PORT"]))):
-        with process(arguments, log, env=environment) as started:
-            eventually(lambda: {name for name, one in records(office).items() if one.succeeded_at} == NAMES, 60)
-            started.send_signal(signal.SIGTERM)
-            assert started.wait(timeout=30) == 0
+    address = "127.0.0.1", int(environment["BERTH_METRICS__JANITOR_PORT"])
+    with socket.create_server(address), process(arguments, log, env=environment) as started:
+        eventually(lambda: {name for name, one in records(office).items() if one.succeeded_at} == NAMES, 60)
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(timeout=30) == 0
     assert f"is taken by pid {os.getpid()} (" in log.read_text()
 
 
