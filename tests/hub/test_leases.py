@@ -16,6 +16,7 @@ from spawner.operations.desk import utc_now
 from spawner.policy.leases import LeaseState
 from spawner.policy.model import AtEnd
 
+from ..exporter.scenes import Scrape
 from ..support.berth import Berth, containers_of, deployment, eventually
 from ..support.ledger_of import lease_of, ledger_of, loops, open_leases
 from ..support.processes import processes_of
@@ -61,6 +62,10 @@ def test_the_queue_starts_servers_by_itself(gpus: Berth, engine: docker.DockerCl
     [container] = containers_of(engine, gpus)
     assert (lease.user, lease.state) == ("bob", LeaseState.ACTIVE)
     assert container.labels["berth.lease"] == lease.id
+    # The exporter, which the hub has started, knows it from the container.
+    told = Scrape(gpus.scrape(gpus.exporter_metrics))
+    assert told.one("berth_lease_info", lease=lease.id, user="bob", gpu=lease.slots[0]) == 1
+    assert told.one("berth_lease_gpu_processes", lease=lease.id) == 1
 
 
 def test_at_the_end_of_a_lease_the_work_goes_on_without_the_gpu(gpus: Berth, engine: docker.DockerClient) -> None:
