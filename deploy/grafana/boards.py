@@ -67,7 +67,7 @@ FLEET = Dashboard(
                 "Leased GPUs by user",
                 "Slots that each user holds.",
                 "short",
-                {"{{user}}": "berth:user_gpu_hours:leased * 240"},
+                {"{{user}}": "sum by (user) (berth:lease_slot:leased)"},
                 stacked=True,
             ),
             Panel(
@@ -81,7 +81,10 @@ FLEET = Dashboard(
                 "Leased GPUs by group",
                 "Slots by the holder's groups; who is in two counts in both.",
                 "short",
-                {"{{group}}": "berth:group_gpu_hours:leased * 240"},
+                {
+                    "{{group}}": "sum by (group) (max by (lease, group) (berth_lease_group_info) "
+                    "* on (lease) group_left () sum by (lease) (berth:lease_slot:leased))"
+                },
                 stacked=True,
             ),
             Panel("Queue", "Tickets by state.", "short", {"{{state}}": "sum by (state) (berth_queue_length)"}),
@@ -399,8 +402,8 @@ ONE_CLASS = Dashboard(
                 "Of what they hold, the share in which a kernel runs.",
                 "percentunit",
                 {
-                    "used": 'sum(berth:course_gpu_hours:used{course="$course"}) '
-                    '/ sum(berth:course_gpu_hours:leased{course="$course"})'
+                    "used": 'sum(berth:lease_slot:used{course="$course"}) '
+                    '/ count(berth:lease_slot:used{course="$course"})'
                 },
                 "stat",
                 6,

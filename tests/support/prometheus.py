@@ -59,6 +59,8 @@ def quick_rules(folder: Path) -> list[str]:
         content = yaml.safe_load(path.read_text())
         for group in content["groups"]:
             group["interval"] = _EVERY
+            for rule in group["rules"]:
+                rule["expr"] = rule["expr"].replace("offset 15s", f"offset {_EVERY}")
         (folder / path.name).write_text(yaml.safe_dump(content, sort_keys=False, width=1000))
         written.append(str(folder / path.name))
     return written
