@@ -1,7 +1,6 @@
 """Serving metrics to Prometheus: one address, a token and TLS where they are set."""
 
 import errno
-import functools
 import gzip
 import hmac
 import logging
@@ -15,12 +14,10 @@ from ipaddress import ip_address
 from typing import Any
 
 from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.openmetrics.exposition import ALLOWUTF8
-from prometheus_client.registry import Collector
 
 from ..errors import BerthError, PortTaken, SettingsInvalid
 from ..processes import listener
+from .encoding import Encoders
 from .settings import MetricsSettings
 from .tls import Tls
 
@@ -140,16 +137,6 @@ def serve(settings: MetricsSettings, port: int, collect: Collect) -> MetricsServ
         ) from None
 
 
-class _Registry(Collector):
-    """What the encoders of prometheus-client take."""
-
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
@@ -158,6 +145,7 @@ class _Server(ThreadingHTTPServer):
         if ip_address(address).version == 6:
             self.address_family = socket.AF_INET6
         self.collect, self._tls = collect, tls
+        self.encoders = Encoders()
         self.authorization = f"Bearer {token}".encode() if token else b""
         self._room = threading.BoundedSemaphore(_AT_ONCE)
         super().__init__((address, port), _Handler)
@@ -189,14 +177,6 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: these are clients that went away, for what goes wrong here is logged where it does."""
 
 
-def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
-    encode, content_type = choose_encoder(accept)
-    if isinstance(encode, functools.partial):
-        # Our names need no escaping, and to find that out anew for each letter takes as long as all the rest.
-        encode = functools.partial(encode, escaping=ALLOWUTF8)
-    return encode, content_type
-
-
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     server_version, sys_version = "Berth", ""
@@ -218,14 +198,14 @@ class _Handler(BaseHTTPRequestHandler):
         return not expected or hmac.compare_digest(said, expected)
 
     def _metrics(self) -> None:
-        encode, content_type = _encoder(self.headers.get("Accept", ""))
+        encoder = self.server.encoders.choose(self.headers.get("Accept", ""))
         try:
-            body = encode(_Registry(list(self.server.collect())))
+            body = encoder.write(self.server.collect())
         except Exception:  # noqa: BLE001  whatever it is, whoever asks gets an answer
             _LOG.exception("The metrics could not be gathered")
             self._say(HTTPStatus.INTERNAL_SERVER_ERROR, "The metrics could not be gathered; Berth's log says why.")
             return
-        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        headers = {"Content-Type": encoder.content_type, "Vary": "Accept, Accept-Encoding"}
         if "gzip" in self.headers.get("Accept-Encoding", ""):
             body, headers["Content-Encoding"] = gzip.compress(body, 1), "gzip"
         self._answer(HTTPStatus.OK, body, headers)

@@ -2,7 +2,6 @@
 
 import base64
 import secrets
-import uuid
 from pathlib import Path
 
 import pytest
@@ -44,7 +43,7 @@ def test_a_placeholder_is_no_id(value: str) -> None:
         "test",
         "Iv1.8a61f9b3a7aba766",
         "12-ab.apps.example.com",
-        str(uuid.uuid4()),
+        "7bbd15e4-46b0-466e-ba31-9e3a2f7254b8",
     ],
 )
 def test_real_ids_pass(value: str) -> None:
