@@ -4,6 +4,7 @@ What a lease used is written in the transaction that closes it, and neither chan
 transaction is the lease's version, which is indexed. A ticket that is over does not change either.
 """
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -205,6 +206,7 @@ class TallyStore:
         return self._work.connection.execute(new, {**self._versions(since), **values})
 
 
+@functools.cache
 def _waits(bounds_ms: tuple[int, ...]) -> Select[Any]:
     """Select the counts up to each bound, the count of all, and the sum."""
     # A clock that was set back between arrival and grant must not make a sum fall.

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from ..ledger import AuditEntry, Books
 from ..policy.leases import Lease, LeaseState
+from ..policy.model import AtEnd
 from ..policy.observed import ObservedContainer
 from ..policy.reconcile import Activate, Adopt, Quarantine, Release, Repair, Seen, Withdraw
 from .desk import Desk
@@ -126,6 +127,8 @@ def _adopt(desk: Desk, repair: Adopt) -> bool:
             ends_at=max(old.ends_at, now + desk.rules.shortest) if old else now + desk.rules.window,
             changed_at=now,
             groups=old.groups if old else frozenset(),
+            course=old.course if old else "",
+            at_end=old.at_end if old else AtEnd.CPU,
             started_at=min(started, now),
             seen_at=min(started, now),
             container=container.id,

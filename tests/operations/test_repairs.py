@@ -9,6 +9,7 @@ import pytest
 
 from spawner.operations import leases, repairs
 from spawner.policy.leases import Lease, LeaseState
+from spawner.policy.model import AtEnd
 from spawner.policy.observed import ObservedContainer
 from spawner.policy.reconcile import (
     Activate,
@@ -95,7 +96,7 @@ def _lapsed(office: Office) -> tuple[Repair, Callable[[], bool]]:
 
 
 def _stray(office: Office) -> tuple[Repair, Callable[[], bool]]:
-    old = office.running("ann", 1, 1, groups=frozenset({"lab"}))
+    old = office.running("ann", 1, 1, groups=frozenset({"lab"}), course="ml", at_end=AtEnd.STOP)
     office.wait(HOUR / 2)
     leases.close(office.desk, old.id, office.clock.now, "container_gone")
     office.wait(HOUR)
@@ -105,6 +106,7 @@ def _stray(office: Office) -> tuple[Repair, Callable[[], bool]]:
         assert lease is not None
         assert (lease.state, lease.slots, lease.container) == (LeaseState.ACTIVE, old.slots, old.container)
         assert (lease.profile, lease.groups, lease.seen_at) == ("gpu", frozenset({"lab"}), NOW + HOUR / 2)
+        assert (lease.course, lease.at_end) == ("ml", AtEnd.STOP)
         # What was booked already is not booked again.
         assert lease.started_at == NOW + HOUR / 2
         assert lease.ends_at == office.clock.now + office.desk.rules.shortest
