@@ -48,6 +48,7 @@ def _why_not() -> dict[str, str]:
     return reasons
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks for groups when its own turn comes
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = _why_not()
     for item in items:
