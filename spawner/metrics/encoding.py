@@ -5,8 +5,9 @@ takes. So it is asked once for each, and what it wrote before the value is remem
 """
 
 import functools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 
 from prometheus_client import utils
 from prometheus_client.core import Metric
@@ -18,6 +19,7 @@ from prometheus_client.samples import Sample
 _number: Callable[[float], str] = utils.floatToGoString
 _EOF = "# EOF\n"
 _FORMATS = 8
+_NO_MORE = [None] * (len(Sample._fields) - 3)  # of a sample but its name, labels and value
 _Series = tuple[str, ...]  # a sample's name, and the values of its labels
 
 
@@ -36,7 +38,13 @@ class _Family:
     """How a metric is written: its head, and what stands before the value of each of its series."""
 
     head: str
-    series: dict[_Series, str] = field(default_factory=dict)
+    series: dict[_Series, str]
+
+    def without_others(self, wanted: Collection[_Series]) -> "_Family":
+        """Forget series that are gone, once they are many."""
+        if len(self.series) <= 2 * len(wanted):
+            return self
+        return _Family(self.head, {series: self.series[series] for series in wanted})
 
 
 class Encoder:
@@ -73,38 +81,37 @@ class Encoder:
 
     def _written(self, metric: Metric) -> tuple[str, _Family | None]:
         """Give a metric's text, and how it is written; None for one to be left to the library."""
-        if metric.type not in {"gauge", "counter"} or not all(map(_plain, metric.samples)):
-            return self._afresh(metric), None
+        values = _values(metric)
         family = self._known.get(metric.name)
-        if family is not None:
-            series = {_series(sample): sample.value for sample in metric.samples}
-            if family.series.keys() >= series.keys() and len(series) == len(metric.samples):
-                before = {key: family.series[key] for key in series}
-                lines = [f"{before[key]} {_number(value)}\n" for key, value in series.items()]
-                return family.head + "".join(lines), _Family(family.head, before)
-        text = self._afresh(metric)
-        return text, _taken_apart(text, metric.samples)
-
-    def _afresh(self, metric: Metric) -> str:
-        return self._library([metric]).decode().removesuffix(_EOF)
+        if values is not None and family is not None:
+            before = family.series
+            with suppress(KeyError):  # a new series
+                lines = [f"{before[series]} {_number(value)}\n" for series, value in values.items()]
+                return family.head + "".join(lines), family.without_others(values)
+        text = self._library([metric]).decode().removesuffix(_EOF)
+        return text, None if values is None else _taken_apart(text, values)
 
 
-def _plain(sample: Sample) -> bool:
-    return sample.timestamp is None and sample.exemplar is None and sample.native_histogram is None
+def _values(metric: Metric) -> dict[_Series, float] | None:
+    """Give each series' value; None if the samples are more than values, or one comes twice."""
+    if metric.type not in {"gauge", "counter"}:
+        return None
+    values = {}
+    for name, labels, value, *more in metric.samples:
+        if more != _NO_MORE:
+            return None
+        values[name, *labels.values()] = value
+    return values if len(values) == len(metric.samples) else None
 
 
-def _series(sample: Sample) -> _Series:
-    return sample.name, *sample.labels.values()
-
-
-def _taken_apart(text: str, samples: list[Sample]) -> _Family | None:
-    """Find out of what the library wrote how it writes a metric; None if it is not a head and a line per sample."""
+def _taken_apart(text: str, values: Collection[_Series]) -> _Family | None:
+    """Find out of what the library wrote how it writes a metric; None if it is not a head and a line per series."""
     lines = text.split("\n")[:-1]
     head = [line for line in lines if line.startswith("#")]
     rest = lines[len(head) :]
-    if len(rest) != len(samples) or any(line.startswith("#") for line in rest):
+    if len(rest) != len(values) or any(line.startswith("#") for line in rest):
         return None
-    series = {_series(sample): line.rpartition(" ")[0] for sample, line in zip(samples, rest, strict=True)}
+    series = {name: line.rpartition(" ")[0] for name, line in zip(values, rest, strict=True)}
     return _Family("".join(f"{line}\n" for line in head), series)
 
 

@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
@@ -71,7 +72,7 @@ class Samples:
     """Values of metrics at one moment, in the order in which the metrics are first named."""
 
     def __init__(self) -> None:
-        self._families: dict[str, tuple[Declaration, Metric]] = {}
+        self._families: dict[str, Any] = {}  # whose classes share no type for what takes values
 
     def put(self, metric: Declaration, value: float | None, *labels: str) -> None:
         """Add a value; none for a reading that there is not, so that it is absent and never looks like 0.
@@ -83,16 +84,14 @@ class Samples:
         """
         if value is None:
             return
-        _check(metric, labels)
-        self._family(metric).add_metric(labels, value)  # type: ignore[attr-defined]
+        self._family(metric, labels).add_metric(labels, value)
 
     def put_histogram(self, metric: Declaration, value: Histogram, *labels: str) -> None:
-        _check(metric, labels)
         running, buckets = 0, []
         for bound, count in zip((*map(str, metric.buckets), "+Inf"), value.counts, strict=True):
             running += count
             buckets.append((bound, running))
-        self._family(metric).add_metric(labels, buckets, value.total)  # type: ignore[attr-defined]
+        self._family(metric, labels).add_metric(labels, buckets, value.total)
 
     def info(self, metric: Declaration, *labels: str) -> None:
         self.put(metric, 1, *labels)
@@ -100,22 +99,20 @@ class Samples:
     def declare(self, metrics: Iterable[Declaration]) -> None:
         """Name metrics that may have no sample, so that their help is told all the same."""
         for metric in metrics:
-            self._family(metric)
+            self._families.setdefault(metric.name, _make(metric))
 
     def __iter__(self) -> Iterator[Metric]:
-        return iter([family for _, family in self._families.values()])
+        return iter(list(self._families.values()))
 
-    def _family(self, metric: Declaration) -> Metric:
+    def _family(self, metric: Declaration, labels: tuple[str, ...]) -> Any:
+        if len(labels) != len(metric.labels):
+            raise ValueError(
+                f"{metric.name} has the labels {', '.join(metric.labels) or 'none'}, not {len(labels)} values"
+            )
         found = self._families.get(metric.name)
         if found is None:
-            found = metric, _make(metric)
-            self._families[metric.name] = found
-        return found[1]
-
-
-def _check(metric: Declaration, labels: tuple[str, ...]) -> None:
-    if len(labels) != len(metric.labels):
-        raise ValueError(f"{metric.name} has the labels {', '.join(metric.labels) or 'none'}, not {len(labels)} values")
+            found = self._families[metric.name] = _make(metric)
+        return found
 
 
 def _make(metric: Declaration) -> Metric:
