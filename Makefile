@@ -28,7 +28,7 @@ images: ## Build the user image (FLAVOUR=cpu, gpu or all)
 test: ## Install what the tests need, build the user image, run all tests (ARGS: further arguments of pytest)
 	@scripts/bootstrap dev
 	@.venv/bin/python scripts/prepare_tests.py
-	@.venv/bin/pytest --durations=15 $(or $(ARGS),-n 2 --dist loadgroup)
+	@.venv/bin/$(if $(ARGS),pytest --durations=15 $(ARGS),python scripts/run_tests.py)
 
 chaos: ## Kill hub, janitor, engine and containers 50 times under load (KILLS=n, SEED=n)
 	@scripts/bootstrap dev

@@ -20,7 +20,6 @@ GPU_IMAGE = DEFAULT_IMAGE.replace("-cpu", "-gpu")
 # How long an example takes says something about who else uses the machine.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
-_ON_THE_ENGINE = ("docker", "image", "gpu_image", "browser", "hub")
 
 
 def _why_not() -> dict[str, str]:
@@ -48,16 +47,12 @@ def _why_not() -> dict[str, str]:
     return reasons
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks for groups when its own turn comes
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = _why_not()
     for item in items:
         reason = next((why for marker, why in reasons.items() if item.get_closest_marker(marker)), None)
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
-        if any(map(item.get_closest_marker, _ON_THE_ENGINE)):
-            # One after the other, while another process runs those that need none (pytest -n 2 --dist loadgroup).
-            item.add_marker(pytest.mark.xdist_group("engine"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
