@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from prometheus_client import PLATFORM_COLLECTOR, PROCESS_COLLECTOR
 from prometheus_client.core import Metric
 
 from ..engine.client import Engine
@@ -21,6 +20,7 @@ from .homes import HomeWalker
 from .looking import ErrorCounts
 from .mapping import MappingWriter
 from .names import Naming
+from .own_use import OwnUse
 from .render import Renderer
 from .snapshot import PROBES
 
@@ -81,6 +81,7 @@ class Exporter:
             naming=naming,
             processes=metrics.processes,
         )
+        self._own_use = OwnUse()
         self._rendering = threading.Lock()
         self._mapping = (
             MappingWriter(metrics.job_mapping_dir, self._gatherer.snapshot, naming) if metrics.job_mapping_dir else None
@@ -99,7 +100,7 @@ class Exporter:
         snapshot = self._gatherer.snapshot()
         with self._rendering:
             samples = list(self._renderer.render(snapshot))
-        return [*samples, *PROCESS_COLLECTOR.collect(), *PLATFORM_COLLECTOR.collect()]
+        return [*samples, *self._own_use.collect()]
 
     def close(self) -> None:
         if self._mapping:

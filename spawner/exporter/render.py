@@ -1,27 +1,30 @@
 """From a snapshot to samples."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..gpus.telemetry import GpuTelemetry, Telemetry, Throughput
 from ..metrics import of_containers as containers
 from ..metrics import of_gpus as gpus
-from ..metrics.metric import Declaration, Samples
+from ..metrics.metric import Declaration, Samples, Series
 from .counters import Counters
 from .names import Naming
 from .snapshot import ContainerUse, Snapshot
 
 _USE = {
-    "throttled": containers.CPU_THROTTLED,
-    "working_set": containers.MEMORY_WORKING_SET,
     "memory": containers.MEMORY_USAGE,
+    "working_set": containers.MEMORY_WORKING_SET,
     "processes": containers.PROCESSES,
-    "received": containers.NETWORK_RECEIVED,
-    "sent": containers.NETWORK_SENT,
-    "read": containers.BLOCK_READ,
-    "written": containers.BLOCK_WRITTEN,
-    "oom_kills": containers.OOM_KILLS,
 }
-_COUNTED = frozenset({"throttled", "received", "sent", "read", "written", "oom_kills"})
+_COUNTED: dict[str, tuple[Declaration, Series]] = {  # and the labels besides the name
+    "cpu_user": (containers.CPU, ("user",)),
+    "cpu_system": (containers.CPU, ("system",)),
+    "throttled": (containers.CPU_THROTTLED, ()),
+    "received": (containers.NETWORK_RECEIVED, ()),
+    "sent": (containers.NETWORK_SENT, ()),
+    "read": (containers.BLOCK_READ, ()),
+    "written": (containers.BLOCK_WRITTEN, ()),
+    "oom_kills": (containers.OOM_KILLS, ()),
+}
 
 
 class Renderer:
@@ -52,8 +55,7 @@ class Renderer:
                 self._gpu(samples, snapshot.telemetry, one)
         self._use(samples, snapshot)
         self._containers.keep({each.container.id for each in snapshot.containers})
-        for each in snapshot.containers:
-            self._container(samples, each)
+        self._put_containers(samples, snapshot.containers)
         for home in snapshot.homes:
             user = self._naming.user(home.user)
             samples.put(containers.HOME_USED, home.used, user)
@@ -126,36 +128,38 @@ class Renderer:
         for foreign in use.foreign:
             samples.put(gpus.FOREIGN_PROCESSES, foreign.processes, foreign.gpu)
             samples.put(gpus.FOREIGN_MEMORY, foreign.memory, foreign.gpu)
-        for row in use.processes if self._processes else ():
-            container = self._naming.container(row.container) if row.container else ""
-            process = row.gpu, row.mig, str(row.pid), container, row.lease
-            samples.put(gpus.PROCESS_MEMORY, row.memory, *process)
-            samples.put(gpus.PROCESS_SM, row.sm, *process)
+        rows = use.processes if self._processes else ()
+        called = self._naming.container
+        processes = [
+            (row.gpu, row.mig, str(row.pid), called(row.container) if row.container else "", row.lease) for row in rows
+        ]
+        samples.put_all(gpus.PROCESS_MEMORY, processes, [row.memory for row in rows])
+        samples.put_all(gpus.PROCESS_SM, processes, [row.sm for row in rows])
 
     # --- containers -------------------------------------------------------------------------------------------
 
-    def _container(self, samples: Samples, each: ContainerUse) -> None:
-        container = each.container
-        name = self._naming.container(container)
-        samples.info(
-            containers.CONTAINER_INFO,
-            *(name, container.id[:12], self._node, self._naming.user(container.user), container.server),
-            *(container.course, container.lease, container.image),
-        )
-        samples.put(containers.STARTED, container.started_at, name)
-        samples.put(containers.CPU_LIMIT, container.cpu_limit, name)
-        samples.put(containers.MEMORY_LIMIT, container.memory_limit, name)
-        samples.put(containers.PROCESSES_LIMIT, container.processes_limit, name)
-        values = each.use.values if each.use else {}
+    def _put_containers(self, samples: Samples, each: Sequence[ContainerUse]) -> None:
+        """Put a metric after the other, which takes half the time of a container after the other."""
+        known = [one.container for one in each]
+        names = [(self._naming.container(one),) for one in known]
+        infos = [
+            (name, one.id[:12], self._node, self._naming.user(one.user), one.server, one.course, one.lease, one.image)
+            for (name,), one in zip(names, known, strict=True)
+        ]
+        samples.put_all(containers.CONTAINER_INFO, infos, [1] * len(infos))
+        samples.put_all(containers.STARTED, names, [one.started_at for one in known])
+        samples.put_all(containers.CPU_LIMIT, names, [one.cpu_limit for one in known])
+        samples.put_all(containers.MEMORY_LIMIT, names, [one.memory_limit for one in known])
+        samples.put_all(containers.PROCESSES_LIMIT, names, [one.processes_limit for one in known])
+        values = [one.use.values if one.use else {} for one in each]
         for what, metric in _USE.items():
-            if what in values:
-                samples.put(metric, self._reading(container.id, what, values[what]), name)
-        for mode in ("user", "system"):
-            if (seconds := values.get(f"cpu_{mode}")) is not None:
-                samples.put(containers.CPU, self._containers.value(container.id, mode, seconds), name, mode)
-
-    def _reading(self, container: str, what: str, value: float) -> float:
-        return self._containers.value(container, what, value) if what in _COUNTED else value
+            samples.put_all(metric, names, [told.get(what) for told in values])
+        counted = [
+            self._containers.values(one.id, {what: told[what] for what in _COUNTED if what in told})
+            for one, told in zip(known, values, strict=True)
+        ]
+        for what, (metric, mode) in _COUNTED.items():
+            samples.put_all(metric, [(*name, *mode) for name in names], [told.get(what) for told in counted])
 
 
 def _each(samples: Samples, metric: Declaration, gpu: str, values: Mapping[str, float]) -> None:

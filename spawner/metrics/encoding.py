@@ -5,8 +5,8 @@ takes. So it is asked once for each, and what it wrote before the value is remem
 """
 
 import functools
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import utils
@@ -14,13 +14,13 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 
-_number: Callable[[float], str] = utils.floatToGoString
+from .metric import Family, Series
+
 _EOF = "# EOF\n"
 _FORMATS = 8
-_NO_MORE = [None] * (len(Sample._fields) - 3)  # of a sample but its name, labels and value
-_Series = tuple[str, ...]  # a sample's name, and the values of its labels
+# Most values are those of the scrape before, or small numbers that many things have.
+_number: Callable[[float], str] = functools.lru_cache(maxsize=1 << 13)(utils.floatToGoString)
 
 
 class _Registry(Collector):
@@ -33,18 +33,28 @@ class _Registry(Collector):
         return self._metrics
 
 
-@dataclass(slots=True)
-class _Family:
-    """How a metric is written: its head, and what stands before the value of each of its series."""
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """How a metric is written.
+
+    Attributes
+    ----------
+    head
+        Help and type.
+    known
+        What stands before the value of each series, some of which may be gone.
+    series, before
+        Those of the last scrape, and what stands before their values.
+    """
 
     head: str
-    series: dict[_Series, str]
+    known: Mapping[Series, str]
+    series: Sequence[Series]
+    before: Sequence[str]
 
-    def without_others(self, wanted: Collection[_Series]) -> "_Family":
-        """Forget series that are gone, once they are many."""
-        if len(self.series) <= 2 * len(wanted):
-            return self
-        return _Family(self.head, {series: self.series[series] for series in wanted})
+    def fill_in(self, values: Iterable[float]) -> str:
+        lines = map(operator.add, self.before, map(_number, values))
+        return "\n".join((self.head, *lines, ""))
 
 
 class Encoder:
@@ -63,56 +73,47 @@ class Encoder:
 
     def __init__(self, encode: Callable[[Collector], bytes], content_type: str) -> None:
         self._encode, self.content_type = encode, content_type
-        self._known: dict[str, _Family] = {}
+        self._end = encode(_Registry([])).decode()
+        self._written: dict[str, _Written] = {}
 
     def write(self, metrics: Iterable[Metric]) -> bytes:
         """Write what the library would."""
-        known, written = {}, []
+        written: dict[str, _Written] = {}
+        texts = []
         for metric in metrics:
-            text, family = self._written(metric)
-            written.append(text)
-            if family is not None:
-                known[metric.name] = family
-        self._known = known
-        return ("".join(written) + self._library([]).decode()).encode()
+            if isinstance(metric, Family) and (how := self._how(metric)) is not None:
+                written[metric.name] = how
+                texts.append(how.fill_in(metric.values))
+            else:
+                texts.append(self._by_library(metric))
+        self._written = written
+        return "".join((*texts, self._end)).encode()
 
-    def _library(self, metrics: Iterable[Metric]) -> bytes:
-        return self._encode(_Registry(metrics))
-
-    def _written(self, metric: Metric) -> tuple[str, _Family | None]:
-        """Give a metric's text, and how it is written; None for one to be left to the library."""
-        values = _values(metric)
-        family = self._known.get(metric.name)
-        if values is not None and family is not None:
-            before = family.series
-            with suppress(KeyError):  # a new series
-                lines = [f"{before[series]} {_number(value)}\n" for series, value in values.items()]
-                return family.head + "".join(lines), family.without_others(values)
-        text = self._library([metric]).decode().removesuffix(_EOF)
-        return text, None if values is None else _taken_apart(text, values)
-
-
-def _values(metric: Metric) -> dict[_Series, float] | None:
-    """Give each series' value; None if the samples are more than values, or one comes twice."""
-    if metric.type not in {"gauge", "counter"}:
-        return None
-    values = {}
-    for name, labels, value, *more in metric.samples:
-        if more != _NO_MORE:
+    def _how(self, family: Family) -> _Written | None:
+        """Tell how a metric is written; None for one that is to be left to the library."""
+        last = self._written.get(family.name)
+        if last is not None and last.series == family.series:
+            return last
+        series = set(family.series)
+        if len(series) != len(family.series):
             return None
-        values[name, *labels.values()] = value
-    return values if len(values) == len(metric.samples) else None
+        known = {} if last is None else last.known
+        if len(known) > 2 * len(series):  # most are gone
+            known = {one: known[one] for one in series if one in known}
+        new = [one for one in family.series if one not in known]
+        head, lines = _taken_apart(self._by_library(family.of(new, [0.0] * len(new))))
+        known = {**known, **dict(zip(new, lines, strict=True))}
+        return _Written(head, known, list(family.series), [known[one] for one in family.series])
+
+    def _by_library(self, metric: Metric) -> str:
+        return self._encode(_Registry([metric])).decode().removesuffix(_EOF)
 
 
-def _taken_apart(text: str, values: Collection[_Series]) -> _Family | None:
-    """Find out of what the library wrote how it writes a metric; None if it is not a head and a line per series."""
+def _taken_apart(text: str) -> tuple[str, list[str]]:
+    """Give the head of what the library wrote, and what stands before the value in each of the lines after it."""
     lines = text.split("\n")[:-1]
     head = [line for line in lines if line.startswith("#")]
-    rest = lines[len(head) :]
-    if len(rest) != len(values) or any(line.startswith("#") for line in rest):
-        return None
-    series = {name: line.rpartition(" ")[0] for name, line in zip(values, rest, strict=True)}
-    return _Family("".join(f"{line}\n" for line in head), series)
+    return "\n".join(head), [line[: line.rindex(" ") + 1] for line in lines[len(head) :]]
 
 
 class Encoders:

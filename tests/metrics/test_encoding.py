@@ -43,8 +43,8 @@ def scrapes(draw: st.DrawFn) -> list[Metric]:
     samples = Samples()
     for pair in draw(st.sets(st.tuples(labels, labels), max_size=3)):
         samples.put(GAUGE, draw(floats), *pair)
-    for label in draw(st.sets(labels, max_size=3)):
-        samples.put(COUNTER, draw(floats), label)
+    counted = [(label,) for label in draw(st.lists(labels, max_size=3))]  # perhaps one of them twice
+    samples.put_all(COUNTER, counted, [draw(st.none() | floats) for _ in counted])
     if draw(st.booleans()):
         samples.put(PLAIN, draw(floats))
     if draw(st.booleans()):
@@ -72,8 +72,29 @@ def test_what_is_more_than_a_value_is_left_to_the_library(accept: str) -> None:
         twice.add_metric(["x"], value)
     encoder = Encoders().choose(accept)
     for _ in range(2):
-        for metrics in ([created], [timed], [twice]):
+        for metrics in ([created], [timed], [twice]):  # none of them made by our own samples
             assert encoder.write(metrics) == by_library(accept, list(metrics))
+
+
+def test_series_that_are_gone_are_forgotten() -> None:
+    encoder = Encoders().choose("")
+    for number in range(100):
+        samples = Samples()
+        samples.put(COUNTER, number, f"of {number}")
+        assert f"of {number}".encode() in encoder.write(samples)
+    assert len(encoder._written["berth_two"].known) <= 3
+
+
+def test_many_at_once_are_as_one_after_the_other() -> None:
+    one_by_one, at_once = Samples(), Samples()
+    series, values = [("a", "x"), ("a", "y"), ("b", "x")], [1, None, 2.5]
+    for labels, value in zip(series, values, strict=True):
+        one_by_one.put(GAUGE, value, *labels)
+    at_once.put_all(GAUGE, series, values)
+    assert list(at_once) == list(one_by_one)
+    for wrong in ([("a",)], [("a", "x"), ("a", "x", "y")]):
+        with pytest.raises(ValueError, match="has the labels a, b"):
+            at_once.put_all(GAUGE, wrong, [1.0] * len(wrong))
 
 
 def test_no_client_fills_the_memory_with_formats() -> None:
