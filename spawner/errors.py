@@ -13,6 +13,7 @@
       GpuRefused
       GpuRuntimeMissing
       HubNotReady
+      HubRefused
       ImageBuildFailed
       ImageUnavailable
       LeaseLost
@@ -21,6 +22,7 @@
       LimitRefused
       NotRoot
       PortTaken
+      QuotaChanged
       QuotaInvalid
       ServerNotReady
       SettingsInvalid
@@ -116,6 +118,22 @@ class HubNotReady(BerthError):
     code = "hub_not_ready"
 
 
+class HubRefused(BerthError):
+    """The hub answered a call of its API with no.
+
+    Parameters
+    ----------
+    status
+        The HTTP status that it gave, 400 to 599.
+    """
+
+    code = "hub_refused"
+
+    def __init__(self, message: str, status: int = 409) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class ImageBuildFailed(BerthError):
     code = "image_build_failed"
 
@@ -158,6 +176,12 @@ class NotRoot(BerthError):
 
 class PortTaken(BerthError):
     code = "port_taken"
+
+
+class QuotaChanged(BerthError):
+    """Somebody has set another quota than the one that was seen. Nothing was written."""
+
+    code = "quota_changed"
 
 
 class QuotaInvalid(BerthError):

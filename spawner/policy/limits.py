@@ -1,5 +1,6 @@
 """Which limits a user has, and where each value comes from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -21,21 +22,36 @@ def why(rules: LimitRules, person: Person) -> dict[str, Origin]:
     A group's rule may lie below the default: being in a group with a smaller limit gives the smaller one, unless
     another group is more generous. Of numbers the largest is the most generous; sets of names are joined.
     """
-    own_rule = rules.users.get(person.name)
-    group_rules = [(group, rules.groups[group]) for group in sorted(person.groups) if group in rules.groups]
-    explained = {}
-    for dimension in (field.name for field in fields(rules.default)):
-        own = _said(own_rule, dimension)
+    look = _Look(rules, person)
+    return {field.name: look.origin(field.name) for field in fields(rules.default)}
+
+
+def origins(rules: LimitRules, person: Person, dimensions: Iterable[str]) -> dict[str, Origin]:
+    """Explain some of a person's limits, as `why` does."""
+    look = _Look(rules, person)
+    return {dimension: look.origin(dimension) for dimension in dimensions}
+
+
+class _Look:
+    """The rules that speak of a person."""
+
+    __slots__ = ("_default", "_groups", "_name", "_own")
+
+    def __init__(self, rules: LimitRules, person: Person) -> None:
+        self._name, self._default = person.name, rules.default
+        self._own = rules.users.get(person.name)
+        self._groups = [(group, rules.groups[group]) for group in sorted(person.groups) if group in rules.groups]
+
+    def origin(self, dimension: str) -> Origin:
+        own = _said(self._own, dimension)
         if own is not None:
-            explained[dimension] = Origin(own, f"user {person.name}")
-            continue
+            return Origin(own, f"user {self._name}")
         said = [
             Origin(value, f"group {group}")
-            for group, rule in group_rules
+            for group, rule in self._groups
             if (value := _said(rule, dimension)) is not None
         ]
-        explained[dimension] = _most_generous(said) or Origin(getattr(rules.default, dimension), "default")
-    return explained
+        return _most_generous(said) or Origin(getattr(self._default, dimension), "default")
 
 
 def _said(rule: LimitRule | None, dimension: str) -> Any:
