@@ -3,7 +3,7 @@
 import json
 import logging
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from ..engine import containers
@@ -128,9 +128,14 @@ def _due(post: Post, open_leases: list[Lease]) -> list[Ending]:
 
 def _watching(post: Post) -> bool:
     """Tell whether somebody has looked all the time for GPUs that do nothing."""
-    with post.desk.ledger.reading() as books:
-        last = next((loop.succeeded_at for loop in books.loops.all() if loop.name == "idle"), None)
+    last = _last_look(post)
     return last is not None and post.desk.clock() - last < _GAP
+
+
+def _last_look(post: Post) -> datetime | None:
+    """Tell when somebody last looked for GPUs that do nothing."""
+    with post.desk.ledger.reading() as books:
+        return next((loop.succeeded_at for loop in books.loops.all() if loop.name == "idle"), None)
 
 
 def _can_end(post: Post, lease: Lease) -> bool:
@@ -180,7 +185,8 @@ def idle_steps(post: Post) -> list[Step]:
     working = {reading.mig or reading.gpu: reading.sm for reading in post.probe.activity()}
     threshold = post.settings.leases.idle_utilisation
     steps = []
-    known, watching = inventory.known_slots(post.desk), _watching(post)
+    known, last = inventory.known_slots(post.desk), _last_look(post)
+    watching = last is not None and now - last < _GAP
     for lease in repairs.open_leases(post.desk):
         if lease.state is not LeaseState.ACTIVE:
             continue
@@ -190,10 +196,11 @@ def idle_steps(post: Post) -> list[Step]:
         since = idle_since(seen, utilisation, threshold, _REPORT, now)
         if since != lease.idle_since:
             state = f"idle since {since:%H:%M:%S} UTC" if since else "at work"
+            until = now if watching else last or lease.idle_since
             steps.append(
                 Step(
                     f"note that {whose(lease)} is {state}",
-                    partial(ends.note_idle, post.desk, lease, since),
+                    partial(ends.note_idle, post.desk, lease, since, until),
                 )
             )
     return steps

@@ -108,6 +108,7 @@ leases = Table(
     Column("ticket", Words, nullable=False),
     Column("busy_at", UtcMs),
     Column("idle_since", UtcMs),
+    Column("idle_ms", BigInteger, nullable=False, server_default="0"),
     Column("problem", Words, nullable=False, server_default=""),
     Column("warning", Words, nullable=False, server_default=""),
     Column("warned", Integer),
@@ -190,6 +191,7 @@ usage = Table(
     Column("started_at", UtcMs, nullable=False),
     Column("ended_at", UtcMs, nullable=False, index=True),
     Column("gpu_ms", BigInteger, nullable=False),
+    Column("idle_ms", BigInteger, nullable=False, server_default="0"),
     Index("usage_username_ended_at", "username", "ended_at"),
 )
 

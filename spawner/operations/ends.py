@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from ..ledger import Books
+from ..policy.accounting import idle_noted
 from ..policy.ends import trimmed_ends
 from ..policy.leases import Lease, LeaseState
 from ..policy.model import Person
@@ -12,14 +13,20 @@ from .leases import rewrite
 from .pools import load_pool, spent_by
 
 
-def note_idle(desk: Desk, was: Lease, since: datetime | None) -> bool:
-    """Note since when a lease does nothing; False if it has changed state, or something was noted, meanwhile."""
+def note_idle(desk: Desk, was: Lease, since: datetime | None, until: datetime | None = None) -> bool:
+    """Note since when a lease does nothing; False if it has changed state, or something was noted, meanwhile.
+
+    Parameters
+    ----------
+    until
+        When a spell of idleness that was noted before was last seen to last, where that is not now.
+    """
     with desk.ledger.transaction() as books:
         # Read anew: it may have been extended, or its server may have reported, without a change of state.
         lease = books.leases.get(was.id)
         if lease is None or (lease.changed_at, lease.idle_since) != (was.changed_at, was.idle_since):
             return False
-        return books.leases.update(replace(lease, idle_since=since), lease)
+        return books.leases.update(idle_noted(lease, since, until or desk.clock()), lease)
 
 
 def note_warning(desk: Desk, lease_id: str, warning: str) -> bool:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from ..errors import LeaseLost, UnknownName
 from ..ledger import AuditEntry, Books
-from ..policy.accounting import booked_end, length_ms
+from ..policy.accounting import booked_end, idle_ms, length_ms
 from ..policy.extension import extend as decide_extension
 from ..policy.leases import (
     Allot,
@@ -277,21 +277,22 @@ def close(desk: Desk, lease_id: str, ended_at: datetime | None, why: str = "stop
 
 def book_and_close(books: Books, lease: Lease, ended_at: datetime | None, why: str, now: datetime) -> Lease:
     """Close a lease and book its time; offers are the caller's."""
-    closed = replace(lease, state=LeaseState.CLOSED, closed_at=now, changed_at=now, ending=lease.ending or why)
+    end = booked_end(lease, ended_at, now)
+    idle = idle_ms(lease, end)
+    ending = lease.ending or why
+    closed = replace(lease, state=LeaseState.CLOSED, closed_at=now, changed_at=now, ending=ending, idle_ms=idle)
     rewrite(books, closed, lease)
     if lease.started_at is not None:
-        books.usage.insert(_usage(books, lease, lease.started_at, booked_end(lease, ended_at, now)))
+        books.usage.insert(_usage(books, closed, lease.started_at, end))
     return closed
 
 
 def _usage(books: Books, lease: Lease, start: datetime, end: datetime) -> list[UsageRow]:
     # Those of slots that are no more, too: a MIG instance may be gone before its lease is.
     models = books.gpus.models(lease.slots)
+    whose = lease.id, lease.user, lease.groups, lease.course
     booked = length_ms(start, end)
-    return [
-        UsageRow(lease.id, lease.user, lease.groups, lease.course, slot, models.get(slot, ""), start, end, booked)
-        for slot in lease.slots
-    ]
+    return [UsageRow(*whose, slot, models.get(slot, ""), start, end, booked, lease.idle_ms) for slot in lease.slots]
 
 
 def extend(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from .leases import Lease, LeaseState, Spent
@@ -67,6 +68,33 @@ def sure_ms(lease: Lease) -> int:
     if lease.started_at is None:
         return 0
     return length_ms(lease.started_at, lease.seen_at or lease.started_at) * len(lease.slots)
+
+
+def idle_ms(lease: Lease, until: datetime) -> int:
+    """Give the milliseconds up to `until` that a lease was found idle, a spell that goes on included.
+
+    Never more than it ran, whatever clocks say; a closed lease's as booked. Each of its slots was idle as long.
+    """
+    if lease.started_at is None or lease.state is LeaseState.CLOSED:
+        return lease.idle_ms
+    return min(lease.idle_ms + _spell_ms(lease, until), length_ms(lease.started_at, until))
+
+
+def idle_noted(lease: Lease, since: datetime | None, until: datetime) -> Lease:
+    """Note since when a lease does nothing, None if it works again.
+
+    Parameters
+    ----------
+    until
+        When the spell noted before was surely over; it is added to those that are.
+    """
+    return replace(lease, idle_since=since, idle_ms=lease.idle_ms + _spell_ms(lease, until))
+
+
+def _spell_ms(lease: Lease, until: datetime) -> int:
+    if lease.idle_since is None or lease.started_at is None:
+        return 0
+    return length_ms(max(lease.idle_since, lease.started_at), until)
 
 
 def spent(past: Iterable[Interval], open_leases: Iterable[Lease], now: datetime, window: timedelta) -> Spent:

@@ -95,6 +95,9 @@ class Lease:
         When one of its server's kernels was last seen at work.
     idle_since
         Since when its GPUs and kernels do nothing, where that is known.
+    idle_ms
+        Milliseconds of spells of idleness that are over; of a closed lease, of all. `accounting.idle_ms` adds the one
+        that goes on.
     problem
         What its server says is wrong with its GPUs; empty if nothing is.
     warning
@@ -125,6 +128,7 @@ class Lease:
     ticket: str = ""
     busy_at: datetime | None = None
     idle_since: datetime | None = None
+    idle_ms: int = 0
     problem: str = ""
     warning: str = ""
     warned: int | None = None
@@ -181,6 +185,8 @@ class UsageRow:
     ----------
     gpu_ms
         Milliseconds times one slot: `ended_at` less `started_at`.
+    idle_ms
+        Of these, how many it was found idle.
     """
 
     lease: str
@@ -192,6 +198,7 @@ class UsageRow:
     started_at: datetime
     ended_at: datetime
     gpu_ms: int
+    idle_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ LEASES = st.builds(
     ticket=TEXT,
     busy_at=_MAYBE,
     idle_since=_MAYBE,
+    idle_ms=_BIG,
     problem=TEXT,
     warning=TEXT,
     warned=st.none() | _SMALL,
@@ -106,6 +107,7 @@ USAGE = st.builds(
     started_at=TIMES,
     ended_at=TIMES,
     gpu_ms=_BIG,
+    idle_ms=_BIG,
 )
 GRANTS = st.builds(
     QuotaGrant,

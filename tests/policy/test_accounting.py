@@ -14,6 +14,8 @@ from spawner.policy.accounting import (
     free_again_at,
     from_ms,
     hours_to_ms,
+    idle_ms,
+    idle_noted,
     length_ms,
     overlap_ms,
     spent,
@@ -199,3 +201,43 @@ def test_nothing_else_is_booked_than_the_engine_says(held: Lease, ended_at: date
 
 def test_nothing_is_sure_before_a_server_is_ready() -> None:
     assert sure_ms(replace(lease("l", ["a"]), started_at=None)) == 0
+
+
+NOTES = st.lists(st.tuples(SOON, st.booleans()), max_size=6)
+
+
+@given(running_leases(), NOTES, st.none() | SOON, SOON)
+def test_idle_time_is_never_more_than_what_is_booked(
+    held: Lease, notes: list[tuple[datetime, bool]], ended_at: datetime | None, now: datetime
+) -> None:
+    started = held.started_at or now
+    before = idle_ms(held, now)
+    for moment, idle in notes:
+        held = idle_noted(held, moment if idle else None, moment)
+        assert held.idle_ms >= before  # what is over stays
+        before = held.idle_ms
+    end = booked_end(held, ended_at, now)
+    assert 0 <= idle_ms(held, end) <= length_ms(started, end)
+    closed = replace(held, state=LeaseState.CLOSED, idle_ms=idle_ms(held, end))
+    assert idle_ms(closed, now) == idle_ms(held, end)
+
+
+@given(st.lists(st.integers(0, 10_000_000), min_size=2, max_size=9), st.integers(0, 10_000_000))
+def test_spells_of_idleness_add_up(lengths: list[int], rest: int) -> None:
+    """At work and idle in turns: what is idle is the sum of every other length, to the millisecond."""
+    now = NOW
+    held = replace(lease("l", ["a", "b"]), started_at=now, seen_at=now)
+    for number, length in enumerate(lengths):
+        now += length * MS
+        held = idle_noted(held, None if number % 2 else now, now)
+    idle = sum(lengths[1::2])
+    assert idle_ms(held, now) == idle
+    assert idle_ms(held, now + rest * MS) == idle + (rest if len(lengths) % 2 else 0)
+
+
+def test_nothing_is_idle_before_it_runs_nor_in_a_gap_that_nobody_saw() -> None:
+    ready = replace(lease("l", ["a"]), started_at=None, seen_at=None)
+    assert idle_ms(idle_noted(idle_noted(ready, NOW, NOW), None, NOW + HOUR), NOW + HOUR) == 0
+    held = idle_noted(replace(ready, started_at=NOW), NOW, NOW)
+    again = idle_noted(held, NOW + 3 * HOUR, NOW + HOUR)  # who looks was away for two hours
+    assert idle_ms(again, NOW + 4 * HOUR) == 2 * 3_600_000

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from spawner.policy.accounting import Interval, booked_end, decayed_ms, length_ms, running_interval, spent
+from spawner.policy.accounting import (
+    Interval,
+    booked_end,
+    decayed_ms,
+    idle_ms,
+    idle_noted,
+    length_ms,
+    running_interval,
+    spent,
+)
 from spawner.policy.extension import extend
 from spawner.policy.gpus import Gpu, GpuState, Slot
 from spawner.policy.leases import (
@@ -93,6 +102,10 @@ class LeaseBook(abc.ABC):
     @abc.abstractmethod
     def apply(self, repair: Repair) -> None:
         """Carry out a repair, but for removals of containers."""
+
+    @abc.abstractmethod
+    def note_idle(self, lease: str, since: datetime | None) -> None:
+        """Note since when an active lease does nothing."""
 
     @abc.abstractmethod
     def open_leases(self) -> list[Lease]: ...
@@ -223,6 +236,7 @@ class MemoryBook(LeaseBook):
         if held.started_at is None:
             return
         end = booked_end(held, ended_at, self._clock())
+        idle = idle_ms(held, end)
         for slot in held.slots:
             self._usage.append(
                 UsageRow(
@@ -235,6 +249,7 @@ class MemoryBook(LeaseBook):
                     held.started_at,
                     end,
                     length_ms(held.started_at, end),
+                    idle,
                 )
             )
 
@@ -353,6 +368,9 @@ class MemoryBook(LeaseBook):
                     self._show(self._pool.slots[slot])
             case Adopt():
                 raise AssertionError("the machine makes no containers without a lease")
+
+    def note_idle(self, lease: str, since: datetime | None) -> None:
+        self._pool.put_lease(idle_noted(self._pool.leases[lease], since, self._clock()))
 
     # --- questions --------------------------------------------------------------------------------------------
 

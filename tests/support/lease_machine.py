@@ -58,7 +58,7 @@ NUMBERS = st.integers(0, 9)
 
 @dataclass
 class Run:
-    """A container's run, as it truly was."""
+    """A container's run, or a spell of idleness, as it truly was."""
 
     started: datetime
     ended: datetime | None = None
@@ -80,6 +80,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.known: set[str] = set()
         self.asked: dict[tuple[str, str], GpuRequest] = {}
         self.reserved_at: dict[tuple[str, tuple[str, ...]], datetime] = {}
+        self.idle: dict[str, list[Run]] = {}
         self.stepped_back = timedelta(0)
         self.numbers = itertools.count()
 
@@ -230,6 +231,20 @@ class LeaseMachine(RuleBasedStateMachine):
         second = [repair for repair in self._look(grace) if not isinstance(repair, Seen)]
         assert second == [] or moving, "what a clock that stepped back puts into the future waits for a later look"
 
+    @rule(number=NUMBERS)
+    @precondition(lambda self: self._some(LeaseState.ACTIVE))
+    def begin_to_idle_or_work(self, number: int) -> None:
+        held = self._pick(number, LeaseState.ACTIVE)
+        if held is None:
+            return
+        spells = self.idle.setdefault(held.id, [])
+        if held.idle_since is None:
+            spells.append(Run(self.clock.now))
+            self.book.note_idle(held.id, self.clock.now)
+        else:
+            spells[-1].ended = self.clock.now
+            self.book.note_idle(held.id, None)
+
     # --- admins -----------------------------------------------------------------------------------------------
 
     @rule(
@@ -319,6 +334,14 @@ class LeaseMachine(RuleBasedStateMachine):
             assert run.unseen or row.ended_at >= run.ended - slack
             if not self.stepped_back and not run.unseen:
                 assert (row.started_at, row.ended_at) == (run.started, run.ended)
+
+    @invariant()
+    def idle_time_is_what_was_idle_of_what_is_booked(self) -> None:
+        for row in self.book.booked():
+            assert 0 <= row.idle_ms <= row.gpu_ms
+            spells = [(one.started, one.ended or row.ended_at) for one in self.idle.get(row.lease, [])]
+            if not self.stepped_back and all(end <= row.ended_at for _, end in spells):
+                assert row.idle_ms == sum(length_ms(start, end) for start, end in spells)
 
     def teardown(self) -> None:
         """Let time pass until nobody is left who could be served: nobody waits for ever."""

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from spawner.errors import LeaseLost
 from spawner.ledger import Ledger
-from spawner.operations import inventory, leases, offers, quotas, repairs
+from spawner.operations import ends, inventory, leases, offers, quotas, repairs
 from spawner.operations.desk import Desk
 from spawner.operations.pools import load_pool
 from spawner.policy.gpus import GpuState, Slot
@@ -84,6 +84,10 @@ class LedgerBook(LeaseBook):
 
     def apply(self, repair: Repair) -> None:
         repairs.apply(self.desk, repair)
+
+    def note_idle(self, lease: str, since: datetime | None) -> None:
+        [held] = [one for one in repairs.open_leases(self.desk) if one.id == lease]
+        assert ends.note_idle(self.desk, held, since)
 
     def open_leases(self) -> list[Lease]:
         return repairs.open_leases(self.desk)
