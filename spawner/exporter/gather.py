@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -143,7 +143,7 @@ class Gatherer:
         held = holdings(there.containers.values(), self._parents)
         use = None
         if telemetry.value:
-            use = attribute_use(telemetry.value, there, held, owners(telemetry.value))
+            use = attribute_use(telemetry.value, there, held, owners(telemetry.value, containers))
             self._errors.add("gpus", "gone", use.gone)
         return Snapshot(
             telemetry.value,
@@ -198,12 +198,22 @@ def _unread(running: Running) -> tuple[ContainerUse, ...]:
     return tuple(ContainerUse(container, None) for container in running.containers.values())
 
 
-def owners(telemetry: Telemetry) -> dict[int, tuple[str, ...] | None]:
-    """Tell which containers the processes on the GPUs are in; None for those that have ended."""
+def owners(telemetry: Telemetry, containers: Iterable[ContainerUse] = ()) -> dict[int, tuple[str, ...] | None]:
+    """Tell which containers the processes on the GPUs are in; None for those that have ended.
+
+    Parameters
+    ----------
+    containers
+        With the processes in them, as far as that is known by now; others are asked themselves.
+    """
+    inside = {pid: (each.container.id,) for each in containers if each.use for pid in each.use.pids}
     found: dict[int, tuple[str, ...] | None] = {}
     for pid in {process.pid for one in telemetry.gpus for process in one.processes or ()}:
-        inside = container_ids(pid, PROC)
-        # A simulated process need not exist.
-        there = inside or telemetry.simulated or (PROC / str(pid)).exists()
-        found[pid] = inside if there else None
+        found[pid] = inside.get(pid) or _ask(pid, simulated=telemetry.simulated)
     return found
+
+
+def _ask(pid: int, *, simulated: bool) -> tuple[str, ...] | None:
+    inside = container_ids(pid, PROC)
+    # A simulated process need not exist.
+    return inside if inside or simulated or (PROC / str(pid)).exists() else None

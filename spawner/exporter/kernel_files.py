@@ -4,7 +4,6 @@ See the kernel's Documentation/admin-guide: cgroup-v1 (cpuacct, memory, blkio-co
 """
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,13 +33,16 @@ class KernelFile:
 
 def _flat(names: Mapping[bytes, tuple[str, float]]) -> Callable[[bytes], Values]:
     """Make a parser of lines of a key and a value: which keys become which values, in which unit."""
-    lines = re.compile(b"^(" + b"|".join(map(re.escape, names)) + rb") (\d+)$", re.MULTILINE)
+    wanted = [(b"\n%b " % key, name, unit) for key, (name, unit) in names.items()]
 
     def parse(text: bytes) -> Values:
         found: Values = {}
-        for key, value in lines.findall(text):
-            name, unit = names[key]
-            found[name] = int(value) / unit if unit != 1 else int(value)
+        text = b"\n%b\n" % text
+        for key, name, unit in wanted:
+            if (at := text.find(key)) >= 0:
+                begin = at + len(key)
+                value = int(text[begin : text.index(b"\n", begin)])
+                found[name] = value / unit if unit != 1 else value
         return found
 
     return parse

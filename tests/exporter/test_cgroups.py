@@ -188,6 +188,32 @@ def test_a_container_that_was_moved_to_another_group_is_read_there(unified: Kern
     assert unified.told().values["processes"] == 5
 
 
+def test_a_group_tells_of_its_processes(unified: Kernel) -> None:
+    scope = f"system.slice/docker-{ANN}.scope"
+    unified.group(scope, cgroup__procs=f"{PID}\n5000\n")
+    for _ in range(2):
+        assert unified.told() == Use(EXPECTED, pids=(PID, 5000))
+    unified.group(scope, cgroup__procs=f"{PID}\n")
+    assert unified.told().pids == (PID,)
+
+
+@pytest.mark.parametrize("left", ["", "5000\n", f"1{PID}\n{PID}1\n", "nonsense\n"])
+def test_a_process_that_its_group_does_not_tell_of_is_asked_itself(unified: Kernel, left: str) -> None:
+    scope = f"system.slice/docker-{ANN}.scope"
+    unified.group(scope, cgroup__procs=f"{PID}\n")
+    assert unified.told().pids == (PID,)
+    unified.group(scope, cgroup__procs=left)
+    assert unified.told().values == EXPECTED
+    unified.process(f"0::/elsewhere/{ANN}\n")
+    unified.group(f"elsewhere/{ANN}", pids__current="5\n", cgroup__procs=f"{PID}\n5001\n")
+    for _ in range(2):
+        there = unified.told()
+        assert (there.values["processes"], there.pids) == (5, (PID, 5001))
+    unified.group(f"elsewhere/{ANN}", cgroup__procs=left)
+    unified.process("0::/\n")
+    assert unified.read() is None
+
+
 def test_no_file_stays_open_of_who_is_gone_or_beyond_the_bound(unified: Kernel) -> None:
     def opened() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))

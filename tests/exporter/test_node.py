@@ -13,6 +13,8 @@ import docker
 import pytest
 
 from spawner.engine import containers
+from spawner.engine.running import running_from_inspect
+from spawner.exporter.cgroups import UseReader
 from spawner.exporter.looking import REASONS
 from spawner.exporter.opening import _utc_now
 from spawner.gpus.probes import open_probe
@@ -109,6 +111,20 @@ def test_what_a_busy_container_uses_is_what_the_engine_says(
     assert told_of(said, name, "processes_limit") == after_stats["pids_stats"]["limit"]
     assert said.values("berth_probe_up", probe="cgroups") == [1]
     eventually(lambda: node.scrape().values("berth_home_used_bytes", user="ann")[-1:] > [8 << 20])
+
+
+def test_processes_of_a_container_are_known(client: docker.APIClient, run: Run) -> None:
+    busy = run("ann")
+    container = running_from_inspect(client.inspect_container(busy))
+    assert container is not None
+    run_inside(client, busy, "sh", "-c", "sleep 1000 >/dev/null 2>&1 &")
+    processes = client.top(busy)["Processes"]
+    reader = UseReader()
+    for _ in range(2):
+        use = reader.read(container)
+        assert use is not None
+        assert sorted(use.pids) == sorted(int(columns[1]) for columns in processes)
+    reader.keep(())
 
 
 def test_kills_for_want_of_memory_are_counted(client: docker.APIClient, run: Run, open_exporter: Open) -> None:
