@@ -10,10 +10,12 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from jupyterhub.scopes import scope_definitions
 from pydantic import SecretStr
 from tornado.web import StaticFileHandler
 
 from spawner.backends.docker import TensorFlowSpawner
+from spawner.console.scopes import AT_HUB, DEFINITIONS, OF_ADMINS, OF_PEOPLE
 from spawner.engine.certificates import write_bundle
 from spawner.engine.client import shared_engine
 from spawner.engine.network import Firewall, ensure_firewall, ensure_network
@@ -150,6 +152,31 @@ c.JupyterHub.load_roles = [
     }
 ]
 
+# --- the console ---------------------------------------------------------------------------------------------------
+
+c.JupyterHub.custom_scopes = {str(scope): dict(definition) for scope, definition in DEFINITIONS.items()}
+# The role of the hub's admins cannot be changed, but what its scopes hold can: so admins hold all of ours.
+scope_definitions["admin-ui"]["subscopes"] = [str(scope) for scope in OF_ADMINS]
+c.JupyterHub.services.append(
+    {
+        "name": "console",
+        "url": f"http://127.0.0.1:{settings.console.port or free_port()}",
+        "command": [*(sys.executable, "-m", "spawner.console"), "--root", str(root), "--hub-pid", str(os.getpid())],
+        "cwd": str(root),
+        "environment": {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(_FOR_CHILDREN) and name != "BERTH_API_TOKEN"
+        },
+        "oauth_no_confirm": True,
+        "oauth_client_allowed_scopes": [*map(str, OF_ADMINS), *AT_HUB, "access:services!service=console"],
+    }
+)
+c.JupyterHub.load_roles += [
+    {"name": "console", "services": ["console"], "scopes": ["list:users", "read:users"]},
+    {"name": "user", "scopes": ["self", "access:services!service=console", *map(str, OF_PEOPLE)]},
+]
+
 # Who reads the hub's metrics; `state.prometheus_token_file` is what Prometheus is told.
 c.JupyterHub.services.append({"name": "prometheus", "api_token": state.prometheus_token})
 c.JupyterHub.load_roles.append({"name": "prometheus", "services": ["prometheus"], "scopes": ["read:metrics"]})
@@ -176,6 +203,8 @@ if settings.api_token is not None:
                 "read:metrics",
                 "proxy",
                 "shutdown",
+                "access:services!service=console",
+                *map(str, OF_ADMINS),
             ],
         }
     )

@@ -202,6 +202,14 @@ class LeaseSettings(_Section):
         )
 
 
+class ConsoleSettings(_Section):
+    """The web pages and REST API at ``/services/console/``."""
+
+    port: int | None = Field(
+        None, ge=1, le=65535, description="Port on 127.0.0.1, behind the hub's proxy; left out, a free one."
+    )
+
+
 def _network(text: str) -> str:
     """Accept an IPv4 network as text."""
     return str(ipaddress.IPv4Network(text))
@@ -382,6 +390,7 @@ class Settings(SpawnerSettings, BaseSettings):
     )
     sign_in: SignIn = Field(default_factory=SignIn, description="How people sign in.")
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Metrics for Prometheus.")
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings, description="Web pages and REST API.")
     pip_index_url: str | None = Field(
         None, description="Python package index for image builds, where the usual one cannot be reached."
     )

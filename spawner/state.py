@@ -152,6 +152,10 @@ class StateDirectory:
         return self.path / "prometheus-token"
 
     @property
+    def console_key_file(self) -> Path:
+        return self.path / "console-key"
+
+    @property
     def metrics_key_file(self) -> Path:
         return self.path / "metrics-key"
 
@@ -178,6 +182,11 @@ class StateDirectory:
     def metrics_key(self) -> bytes:
         """Key of the hashes that stand for users in metrics, see `spawner.metrics.pseudonyms`; made at first use."""
         return bytes.fromhex(_once(self.metrics_key_file, secrets.token_hex(32)))
+
+    @property
+    def console_key(self) -> bytes:
+        """Key of the console's cookies and forms; made at first use."""
+        return bytes.fromhex(_once(self.console_key_file, secrets.token_hex(32)))
 
     def known_hub_id(self) -> str | None:
         """Read the hub id where there is one; make none."""

@@ -15,7 +15,7 @@ def sign_in(page: Page, berth: Berth, user: str) -> None:
 
 
 def open_notebook(page: Page) -> None:
-    page.locator(".jp-LauncherCard[data-category='Notebook']").first.click(timeout=60_000)
+    page.locator(".jp-LauncherCard[data-category='Notebook']").first.click(timeout=120_000)
     # Until the kernel answers, the page may still put the file's contents in the place of what was typed.
     expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=60_000)
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 
 def chromium_path() -> str | None:
@@ -40,10 +41,27 @@ def visitor(browser: Browser, **options: Any) -> Iterator[Page]:
     context = browser.new_context(ignore_https_errors=True, **options)
     context.set_default_timeout(10_000)
     context.route("**/*", _stay_here)
+    said: list[str] = []
+    context.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    context.on("requestfailed", lambda request: said.append(f"failed: {request.method} {request.url}"))
+    context.on("response", lambda answer: said.append(f"{answer.status}: {answer.url}") if not answer.ok else None)
+    page = context.new_page()
     try:
-        yield context.new_page()
+        yield page
+    except Exception as error:
+        error.add_note(_describe(page, said))
+        raise
     finally:
         context.close()
+
+
+def _describe(page: Page, said: list[str]) -> str:
+    """Tell what a page shows, and what the browser said of late, for whoever reads why a test failed."""
+    try:
+        text = " ".join(page.inner_text("body").split())[:1500]
+    except PlaywrightError as error:
+        text = f"(cannot be read: {error.message})"
+    return "\n".join([f"The page {page.url} shows: {text}", *said[-30:]])
 
 
 def _stay_here(route: Route) -> None:

@@ -1,0 +1,16 @@
+"""The REST API v1: one module per topic, each with a ``router``; listed here."""
+
+from fastapi import APIRouter
+
+from ..problems import RESPONSES
+from . import me
+
+TOPICS = [me]
+
+
+def api_router() -> APIRouter:
+    """Join the routers, below ``api/v1``."""
+    joined = APIRouter(prefix="/api/v1", responses=RESPONSES)
+    for topic in TOPICS:
+        joined.include_router(topic.router)
+    return joined

@@ -1,0 +1,52 @@
+"""What every request of the console starts from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ..operations.desk import Desk
+from ..policy.model import Profile
+from ..settings import Settings
+from .hub import Hub
+from .keys import Keys
+from .people import People
+from .rendering import Pages
+
+
+@dataclass(frozen=True)
+class Console:
+    """The process's one context.
+
+    Attributes
+    ----------
+    prefix
+        Path of the console, with a slash at both ends.
+    """
+
+    desk: Desk
+    settings: Settings
+    hub: Hub
+    people: People
+    pages: Pages
+    keys: Keys
+    prefix: str
+
+    @property
+    def catalogue(self) -> tuple[Profile, ...]:
+        return tuple(profile.profile() for profile in self.settings.profiles)
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        return self.desk.clock
+
+
+def console_of(request: Request) -> Console:
+    """Give the context of the app that answers a request."""
+    found: Console = request.app.state.console
+    return found
+
+
+Here = Annotated[Console, Depends(console_of)]
