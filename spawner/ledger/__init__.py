@@ -2,8 +2,20 @@
 
 from .audit import AuditEntry
 from .gpus import InventoryChange, SlotQuarantine
+from .homes import HomeFilter, HomeSort, HomeSum
 from .ledger import Books, Ledger
 from .loops import LoopRecord
 from .tallies import Waits
 
-__all__ = ["AuditEntry", "Books", "InventoryChange", "Ledger", "LoopRecord", "SlotQuarantine", "Waits"]
+__all__ = [
+    "AuditEntry",
+    "Books",
+    "HomeFilter",
+    "HomeSort",
+    "HomeSum",
+    "InventoryChange",
+    "Ledger",
+    "LoopRecord",
+    "SlotQuarantine",
+    "Waits",
+]

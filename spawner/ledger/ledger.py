@@ -16,6 +16,7 @@ from .audit import AuditStore
 from .connect import WRITES, describe, make_engine, no_connection_left, parse
 from .faults import CURE, fault
 from .gpus import GpuMemory, GpuStore
+from .homes import HomeStore
 from .leases import CHANGED, LeaseStore, changes_of
 from .loops import LoopStore
 from .memory import FAR, Mirror, Work
@@ -48,6 +49,7 @@ class Books:
     audit: AuditStore
     loops: LoopStore
     tallies: TallyStore
+    homes: HomeStore
 
 
 class Ledger:
@@ -210,6 +212,7 @@ class Ledger:
             AuditStore(work),
             LoopStore(work),
             TallyStore(work),
+            HomeStore(work),
         )
 
     def _forget(self) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import (
 )
 
 from ..policy.gpus import GpuState, Isolation, SlotKind
+from ..policy.homes import HomeState, Phase
 from ..policy.leases import LeaseState, TicketState
 from ..policy.model import AtEnd
 from ..policy.quota import Subject
@@ -243,5 +244,36 @@ loops = Table(
     Column("succeeded_at", UtcMs),
     Column("failed_at", UtcMs),
     Column("result", Words, nullable=False),
+    Column("error", Words, nullable=False),
+)
+
+homes = Table(
+    "homes",
+    metadata,
+    Column("volume", Words, primary_key=True),
+    Column("owner", Words, nullable=False, index=True),
+    Column("state", Choice(HomeState), nullable=False, index=True),
+    Column("state_since", UtcMs, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("bytes", BigInteger),
+    Column("measured_at", UtcMs),
+    Column("last_used_at", UtcMs),
+    Column("in_use", Boolean, nullable=False),
+    Column("start_until", UtcMs),
+    Column("owner_gone_at", UtcMs),
+    Column("kept", Boolean, nullable=False),
+    Column("asked_at", UtcMs),
+    Column("asked_by", Words, nullable=False),
+    Column("why", Words, nullable=False),
+    Column("delete_at", UtcMs),
+    Column("phase", Choice(Phase), nullable=False),
+    Column("worker", Words, nullable=False),
+    Column("beat_at", UtcMs),
+    Column("done_bytes", BigInteger, nullable=False),
+    Column("archive", Words, nullable=False),
+    Column("archive_bytes", BigInteger),
+    Column("archived_at", UtcMs),
+    Column("sha256", Words, nullable=False),
+    Column("labels", Json, nullable=False),
     Column("error", Words, nullable=False),
 )

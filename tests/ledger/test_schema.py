@@ -60,7 +60,7 @@ def seed(connection: Connection) -> dict[str, int]:
                     values[name] = "'[]'"
                 elif name in _CHOICES:
                     values[name] = f"'{_CHOICES[name].get(table, '')}'"
-                elif name in {"before", "after"}:
+                elif name in {"before", "after", "labels"}:
                     values[name] = "'{}'"
                 else:
                     values[name] = "'x'"
@@ -71,7 +71,8 @@ def seed(connection: Connection) -> dict[str, int]:
 
 
 _CHOICES = {
-    "state": {"gpus": "in_service", "leases": "active", "tickets": "waiting"},
+    "state": {"gpus": "in_service", "leases": "active", "tickets": "waiting", "homes": "present"},
+    "phase": {"homes": ""},
     "at_end": {"leases": "cpu", "tickets": "stop"},
     "kind": {"slots": "exclusive"},
     "isolation": {"slots": "hardware"},
@@ -113,6 +114,7 @@ def test_from_each_revision_with_data(place: Place, revision: str) -> None:
         assert [slot.id for slot in books.gpus.slots()] == ["x"]
         assert len(books.usage.rows()) == len(books.audit.list()) == len(books.quotas.all()) == 1
         assert len(books.loops.all()) == 1
+        assert len(books.homes.all()) == written.get("homes", 0)
     # The database's own guards are still there.
     with pytest.raises(LeaseLost), ledger.transaction() as books:
         books.leases.insert(examples.lease(1, "x"))
