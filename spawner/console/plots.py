@@ -82,7 +82,7 @@ class Plotter:
         heights = [sum(one.values[place] for one in series) for place in range(len(labels))]
         scale = _scale(max(heights, default=0.0), unit)
         step = 100 / max(1, len(labels))
-        parts = [self._grid(scale, unit)]
+        parts = [_grid(scale)]
         for place, label in enumerate(labels):
             floor = 0.0
             told = [label, *(f"{one.name}: {self._write(one.values[place], unit)}" for one in series)]
@@ -95,7 +95,8 @@ class Plotter:
                     parts.append(_rect(one.colour, (place + 0.12) * step, 0.76 * step, _FLOOR - floor - height, height))
                     floor += height
             parts.append(Markup("</g>"))
-        parts += _bottom([((place + 0.5) * step, labels[place]) for place in _some(len(labels), 7)])
+        parts.append(self._ticks(scale, unit))
+        parts += _bottom([((place + 0.5) * step, labels[place]) for place in _some(len(labels), 5)])
         rows = [(label, [one.values[place] for one in series]) for place, label in enumerate(labels)]
         summary = said or "; ".join(f"{one.name}: {self._write(sum(one.values), unit)}" for one in series)
         table = self._table([one.name for one in series], rows, unit)
@@ -144,7 +145,7 @@ class Plotter:
             '<svg class="lines" x="0" y="{}%" width="100%" height="{}%" viewBox="0 0 1000 1000"'
             ' preserveAspectRatio="none" overflow="visible">{}</svg>'
         ).format(_number(_TOP), _number(_FLOOR - _TOP), Markup("").join(paths))
-        parts = [self._grid(scale, unit), inner, *_bottom(list(self._hours(start, end, span)))]
+        parts = [_grid(scale), inner, self._ticks(scale, unit), *_bottom(list(self._hours(start, end, span)))]
         moments = sorted({when for line in lines for when, _ in line.points})
         values = [dict(line.points) for line in lines]
         shown = [moments[place] for place in _some(len(moments), 60)]
@@ -185,7 +186,7 @@ class Plotter:
         for name, row in zip(rows, values, strict=True):
             cells = [
                 Markup('<td class="h{}" title="{}, {}: {}"><span>{}</span></td>').format(
-                    math.ceil(_LEVELS * value / highest) if highest > 0 else 0,
+                    min(_LEVELS, max(1, math.ceil(_LEVELS * value / highest))) if value > 0 else 0,
                     name,
                     column,
                     self._write(value, unit),
@@ -249,17 +250,14 @@ class Plotter:
             '<div class="table-wrap"><table><thead><tr><td></td>{}</tr></thead><tbody>{}</tbody></table></div>'
         ).format(head, Markup("").join(lines))
 
-    def _grid(self, scale: Sequence[float], unit: Unit) -> Markup:
-        parts = []
-        for value in scale:
-            height = _FLOOR - (_FLOOR - _TOP) * value / scale[-1]
-            parts.append(
-                Markup('<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>').format(_number(height))
-                + Markup('<text class="tick" x="2" y="{}%" dy="-3">{}</text>').format(
-                    _number(height), self._write(value, unit) if value else ""
-                )
+    def _ticks(self, scale: Sequence[float], unit: Unit) -> Markup:
+        """Write the grid lines' values on them, over what is drawn: a margin would take room from a phone."""
+        return Markup("").join(
+            Markup('<text class="tick" x="2" y="{}%" dy="-3">{}</text>').format(
+                _number(_height(value, scale)), self._write(value, unit)
             )
-        return Markup("").join(parts)
+            for value in scale[1:]
+        )
 
     def _hours(self, start: datetime, end: datetime, span: float) -> Iterator[tuple[float, str]]:
         """Give the times that are written under an axis: round ones in the reader's zone."""
@@ -313,11 +311,22 @@ def _scale(highest: float, unit: Unit) -> list[float]:
     top = highest / factor
     if not top > 0:
         return [0.0, factor]
-    rough = top / 4
+    rough = top / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * one for one in (1, 2, 2.5, 5, 10) if power * one >= rough * (1 - 1e-9))
     count = math.ceil(top / step - 1e-9)
     return [step * place * factor for place in range(count + 1)]
+
+
+def _height(value: float, scale: Sequence[float]) -> float:
+    return _FLOOR - (_FLOOR - _TOP) * value / scale[-1]
+
+
+def _grid(scale: Sequence[float]) -> Markup:
+    return Markup("").join(
+        Markup('<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>').format(_number(_height(value, scale)))
+        for value in scale
+    )
 
 
 def _place(size: float) -> int:
