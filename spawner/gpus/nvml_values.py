@@ -1,5 +1,6 @@
 """Values of a GPU, or of a part of one, read from its NVML handle."""
 
+import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -164,9 +165,11 @@ def sm_by_pid(handle: Any, since: int) -> dict[int, float]:
         if error.value not in {pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_SUCCESS}:
             raise
         return {}  # the driver can tell, and no kernel ran
+    # To look at a value of theirs takes long.
+    told = [(sample.timeStamp, sample.pid, sample.smUtil) for sample in samples]
+    told.sort(key=operator.itemgetter(0))
     # Some drivers fill their buffer with what was in it before.
-    sensible = (sample for sample in samples if sample.smUtil <= 100 and sample.timeStamp > since)
-    return {sample.pid: ratio(sample.smUtil) for sample in sorted(sensible, key=lambda sample: sample.timeStamp)}
+    return {pid: ratio(percent) for moment, pid, percent in told if percent <= 100 and moment > since}
 
 
 def ratio(percent: float) -> float:
