@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope as AsgiScope
 
-from . import problems, signin
+from . import problems, repeats, signin
 from .api import api_router
 from .context import Console
 from .headers import SafeHeaders
@@ -58,6 +58,7 @@ def create_app(console: Console, vendor: Path) -> FastAPI:
     app.state.console = console
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     console.pages.add_globals(menu=links_for)
+    app.add_middleware(repeats.Repeats, console=console)
     app.add_middleware(SafeHeaders)
     problems.install(app)
     signin.install(app)
@@ -75,6 +76,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         found["components"]["schemas"]["Problem"] = problems.ProblemModel.model_json_schema()
+        repeats.describe(found)
         app.openapi_schema = found
     return app.openapi_schema
 

@@ -147,6 +147,14 @@ def caller_of(
     return caller
 
 
+def identified(request: Request, here: Console) -> Caller | None:
+    """Tell who calls, for what comes before a route: None where the route will not let them in."""
+    try:
+        return _by_header(request, here) or _by_cookie(request, here, None)
+    except Problem:
+        return None
+
+
 def _by_header(request: Request, here: Console) -> Caller | None:
     said = request.headers.get("Authorization", "")
     kind, _, token = said.partition(" ")

@@ -13,6 +13,7 @@ from ..errors import LedgerOutdated, LedgerUnavailable
 from ..policy.leases import Lease, Ticket
 from . import schema, tables
 from .audit import AuditStore
+from .calls import CallStore
 from .connect import WRITES, describe, make_engine, no_connection_left, parse
 from .faults import CURE, fault
 from .gpus import GpuMemory, GpuStore
@@ -50,6 +51,7 @@ class Books:
     loops: LoopStore
     tallies: TallyStore
     homes: HomeStore
+    calls: CallStore
 
 
 class Ledger:
@@ -213,6 +215,7 @@ class Ledger:
             LoopStore(work),
             TallyStore(work),
             HomeStore(work),
+            CallStore(work),
         )
 
     def _forget(self) -> None:

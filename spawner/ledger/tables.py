@@ -277,3 +277,18 @@ homes = Table(
     Column("labels", Json, nullable=False),
     Column("error", Words, nullable=False),
 )
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("caller", Words, primary_key=True),
+    Column("key", Words, primary_key=True),
+    Column("call", Words, nullable=False),
+    Column("fingerprint", Words, nullable=False),
+    Column("scopes", Names, nullable=False),
+    Column("at", UtcMs, nullable=False, index=True),
+    Column("attempt", Words, nullable=False),
+    Column("status", Integer),
+    Column("headers", Json, nullable=False),
+    Column("answer", Words, nullable=False),
+)

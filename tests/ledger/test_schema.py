@@ -56,11 +56,11 @@ def seed(connection: Connection) -> dict[str, int]:
                     values[name] = "7"
                 elif (table, name) == ("leases", "slots"):
                     values[name] = "'[\"x\"]'"
-                elif name in {"groups", "models", "kinds", "slots", "value"}:
+                elif name in {"groups", "models", "kinds", "slots", "value", "scopes"}:
                     values[name] = "'[]'"
                 elif name in _CHOICES:
                     values[name] = f"'{_CHOICES[name].get(table, '')}'"
-                elif name in {"before", "after", "labels"}:
+                elif name in {"before", "after", "labels", "headers"}:
                     values[name] = "'{}'"
                 else:
                     values[name] = "'x'"
