@@ -11,6 +11,7 @@ from starlette.types import Scope as AsgiScope
 
 from . import problems, repeats, signin
 from .api import api_router
+from .bodies import BodyLimit
 from .context import Console
 from .headers import SafeHeaders
 from .menu import links_for
@@ -59,6 +60,7 @@ def create_app(console: Console, vendor: Path) -> FastAPI:
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     console.pages.add_globals(menu=links_for)
     app.add_middleware(repeats.Repeats, console=console)
+    app.add_middleware(BodyLimit)
     app.add_middleware(SafeHeaders)
     problems.install(app)
     signin.install(app)

@@ -1,7 +1,7 @@
 """Calls with a key: carried out once, whatever comes twice or at once, and whatever breaks in between."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
@@ -186,3 +186,24 @@ def test_openapi_tells_of_keys(console: ConsoleStand, things: Things) -> None:  
     path = api["paths"][f"{PREFIX}api/v1/things"]["post"]
     assert {"$ref": "#/components/parameters/IdempotencyKey"} in path["parameters"]
     assert "Idempotency-Replayed" in path["responses"]["201"]["headers"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k-1"}])
+def test_what_is_too_large_is_not_read(console: ConsoleStand, things: Things, headers: dict[str, str]) -> None:
+    answer = console.as_user("ann").post("api/v1/things", json={"name": "x" * (9 << 20)}, headers=headers)
+    assert code(answer) == (413, "too_large")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert things.made == []
+
+
+def test_whoever_does_not_say_how_much_it_is(console: ConsoleStand, things: Things) -> None:
+    def parts() -> Iterator[bytes]:
+        for _ in range(9):
+            yield b" " * (1 << 20)
+
+    for headers, status in (({"Idempotency-Key": "k-1"}, 413), ({}, 400)):  # FastAPI cannot read it, and says so
+        answer = console.as_user("ann").post(
+            "api/v1/things", content=parts(), headers={"Content-Type": "application/json", **headers}
+        )
+        assert answer.status_code == status
+    assert things.made == []
