@@ -80,7 +80,15 @@ def _absolute(path: Path, base: Path) -> Path:
 def _absolute_metrics(metrics: MetricsSettings, base: Path) -> MetricsSettings:
     names = "certificate", "key", "job_mapping_dir"
     paths = {name: path for name in names if (path := getattr(metrics, name)) is not None}
-    return metrics.model_copy(update={name: _absolute(path, base) for name, path in paths.items()})
+    exporters = tuple(
+        one.model_copy(update={"certificate_authority": _absolute(one.certificate_authority, base)})
+        if one.certificate_authority
+        else one
+        for one in metrics.exporters
+    )
+    return metrics.model_copy(
+        update={"exporters": exporters, **{name: _absolute(path, base) for name, path in paths.items()}}
+    )
 
 
 def _absolute_database(url: SecretStr, base: Path) -> SecretStr:

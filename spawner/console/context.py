@@ -13,6 +13,7 @@ from ..settings import Settings
 from .hub import Hub
 from .keys import Keys
 from .people import People
+from .readings import Readings
 from .rendering import Pages
 
 
@@ -32,6 +33,7 @@ class Console:
     people: People
     pages: Pages
     keys: Keys
+    readings: Readings
     prefix: str
 
     @property

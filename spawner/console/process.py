@@ -14,9 +14,11 @@ from ..settings import Settings
 from ..state import StateDirectory
 from .app import create_app
 from .context import Console
+from .exporters import Exporters
 from .hub import Hub
 from .keys import Keys
 from .people import People
+from .readings import Readings
 from .rendering import Pages
 
 _LOG = logging.getLogger("berth.console")
@@ -44,6 +46,7 @@ def make_console(settings: Settings, environment: "os._Environ[str] | dict[str, 
         people=People(hub),
         pages=Pages(prefix, hub.path, desk.clock),
         keys=Keys(state.console_key),
+        readings=Readings(desk.clock),
         prefix=prefix,
     )
 
@@ -74,5 +77,8 @@ def run(settings: Settings, root: Path, hub_pid: int) -> None:
                 return
 
     threading.Thread(target=watch, daemon=True, name="hub").start()
+    exporters = Exporters(settings.metrics, console.readings, console.clock)
+    exporters.start()
     server.run()
+    exporters.close()
     console.desk.ledger.close()

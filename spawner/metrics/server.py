@@ -12,6 +12,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import parse_qs
 
 from prometheus_client.core import Metric
 
@@ -146,6 +147,7 @@ class _Server(ThreadingHTTPServer):
             self.address_family = socket.AF_INET6
         self.collect, self._tls = collect, tls
         self.encoders = Encoders()
+        self.encoders_of_some = Encoders()  # apart, for what was written last is remembered
         self.authorization = f"Bearer {token}".encode() if token else b""
         self._room = threading.BoundedSemaphore(_AT_ONCE)
         super().__init__((address, port), _Handler)
@@ -198,9 +200,12 @@ class _Handler(BaseHTTPRequestHandler):
         return not expected or hmac.compare_digest(said, expected)
 
     def _metrics(self) -> None:
-        encoder = self.server.encoders.choose(self.headers.get("Accept", ""))
+        wanted = set(parse_qs(self.path.partition("?")[2]).get("name[]", []))
+        encoders = self.server.encoders_of_some if wanted else self.server.encoders
+        encoder = encoders.choose(self.headers.get("Accept", ""))
         try:
-            body = encoder.write(self.server.collect())
+            metrics = self.server.collect()
+            body = encoder.write([one for one in metrics if _named(one, wanted)] if wanted else metrics)
         except Exception:  # noqa: BLE001  whatever it is, whoever asks gets an answer
             _LOG.exception("The metrics could not be gathered")
             self._say(HTTPStatus.INTERNAL_SERVER_ERROR, "The metrics could not be gathered; Berth's log says why.")
@@ -226,3 +231,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Say nothing of requests, which come every few seconds."""
+
+
+def _named(metric: Metric, wanted: set[str]) -> bool:
+    """Tell whether a metric is one of those asked for; a counter by its whole name, too."""
+    return metric.name in wanted or f"{metric.name}_total" in wanted

@@ -9,6 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+class ExporterSettings(BaseModel):
+    """Where a node's exporter is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(
+        pattern=r"^https?://[^/\s?#@]+$", description="Address, without `/metrics`.", examples=["https://node1:9410"]
+    )
+    token: SecretStr | None = Field(None, description="Bearer token that it wants; left out, `metrics.token`.")
+    certificate_authority: Path | None = Field(
+        None, description="PEM file of the authority behind its certificate; left out, the usual ones are trusted."
+    )
+
+
 class MetricsSettings(BaseModel):
     """Metrics for Prometheus."""
 
@@ -24,6 +38,10 @@ class MetricsSettings(BaseModel):
         None, description="PEM file with the certificate chain for TLS; left out, metrics are served without."
     )
     key: Path | None = Field(None, description="PEM file with the certificate's key.")
+    exporters: tuple[ExporterSettings, ...] = Field(
+        (),
+        description="The exporters of all nodes, which the console asks for live readings; left out, this host's own.",
+    )
     hash_users: bool = Field(
         False,
         description="Put a keyed hash in place of each user's name in metrics; `berth usage` keeps names.",

@@ -19,6 +19,7 @@ from spawner.console.context import Console
 from spawner.console.hub import Hub
 from spawner.console.keys import Keys
 from spawner.console.people import People
+from spawner.console.readings import Readings
 from spawner.console.rendering import Pages
 from spawner.console.scopes import OF_ADMINS, OF_PEOPLE, Scope
 from spawner.settings import Settings
@@ -207,6 +208,7 @@ def open_console(office: Office, settings: Settings | None = None) -> Iterator[C
         people=People(to_hub),
         pages=Pages(PREFIX, to_hub.path, office.desk.clock),
         keys=Keys(bytes(range(32))),
+        readings=Readings(office.desk.clock),
         prefix=PREFIX,
     )
     try:
