@@ -5,7 +5,7 @@ from datetime import datetime
 
 from ..errors import UnknownName
 from ..ledger import AuditEntry, Books
-from ..policy.leases import Lease, LeaseState, Ticket, TicketState
+from ..policy.leases import Lease, LeaseRules, LeaseState, Ticket, TicketState
 from ..policy.placement import Placement
 from ..policy.queue import Serving, forecast, offers
 from .desk import Desk
@@ -28,9 +28,17 @@ def make_offers(desk: Desk, books: Books, now: datetime) -> list[Lease]:
 
 
 def _offer(desk: Desk, books: Books, ticket: Ticket, placement: Placement, now: datetime) -> Lease:
+    lease = offered_lease(desk.new_id(), ticket, placement, desk.rules, now)
+    books.leases.insert(lease)
+    books.tickets.update(replace(ticket, state=TicketState.OFFERED, lease=lease.id), ticket)
+    return lease
+
+
+def offered_lease(lease_id: str, ticket: Ticket, placement: Placement, rules: LeaseRules, now: datetime) -> Lease:
+    """Make the lease that is offered to a ticket."""
     request = ticket.request
-    lease = Lease(
-        desk.new_id(),
+    return Lease(
+        lease_id,
         request.user,
         request.server,
         request.profile,
@@ -43,12 +51,9 @@ def _offer(desk: Desk, books: Books, ticket: Ticket, placement: Placement, now: 
         groups=request.groups,
         course=request.course,
         at_end=request.at_end,
-        offered_until=min(now + desk.rules.offer, placement.until),
+        offered_until=min(now + rules.offer, placement.until),
         ticket=ticket.id,
     )
-    books.leases.insert(lease)
-    books.tickets.update(replace(ticket, state=TicketState.OFFERED, lease=lease.id), ticket)
-    return lease
 
 
 def servable(desk: Desk) -> list[Serving]:
