@@ -181,7 +181,7 @@ def test_pages_and_reads_take_no_notice(console: ConsoleStand) -> None:
         assert books.calls.get("user:ann", "k-1") is None
 
 
-def test_openapi_tells_of_keys(console: ConsoleStand, things: Things) -> None:  # noqa: ARG001
+def test_openapi_tells_of_keys(console: ConsoleStand, things: Things) -> None:
     api = console.anonymous().get("api/v1/openapi.json").json()
     path = api["paths"][f"{PREFIX}api/v1/things"]["post"]
     assert {"$ref": "#/components/parameters/IdempotencyKey"} in path["parameters"]

@@ -1,0 +1,108 @@
+"""Who is let in where: one line for every route of the API and every page.
+
+A route that has none makes a test fail, which prints the line's beginning.
+"""
+
+from dataclasses import dataclass
+
+from spawner.console.scopes import OF_PEOPLE, Scope, implied
+
+from ..support.console import OF_HUB_ADMINS
+from ..support.console_world import ANN
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a route asks of its callers.
+
+    Attributes
+    ----------
+    own
+        What it takes for one's own things, or where things are nobody's; None for nothing.
+    others
+        What it takes for the things of others; the same, if not said.
+    anyone
+        Whether one need not be signed in.
+    person
+        Whether services are refused.
+    endless
+        Whether the answer goes on for ever.
+    """
+
+    own: Scope | None = None
+    others: Scope | None = None
+    anyone: bool = False
+    person: bool = False
+    endless: bool = False
+
+    @property
+    def owned(self) -> bool:
+        return self.others is not None
+
+
+def of_all(scope: Scope | None = None, *, person: bool = False, endless: bool = False) -> Access:
+    return Access(scope, person=person, endless=endless)
+
+
+def of_owner(own: Scope, others: Scope) -> Access:
+    return Access(own, others)
+
+
+ANYONE = Access(anyone=True)
+
+ACCESS: dict[str, Access] = {
+    # The API
+    "GET api/v1/openapi.json": ANYONE,
+    "GET api/v1/me": of_all(),
+    # Pages
+    "GET ": of_all(Scope.SELF_READ),
+    "GET language/{code}": ANYONE,
+    "GET logout": ANYONE,
+    "GET oauth_callback": ANYONE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Somebody who calls.
+
+    Attributes
+    ----------
+    held
+        Scopes of the token; None for nobody's.
+    """
+
+    title: str
+    name: str
+    held: tuple[str, ...] | None
+    kind: str = "user"
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        return implied(frozenset(self.held or ()))
+
+    def may(self, access: Access, *, own: bool) -> bool:
+        """Tell whether this role is to be let in."""
+        if access.anyone:
+            return True
+        if self.held is None or (access.person and self.kind != "user"):
+            return False
+        needed = access.own if own or not access.owned else access.others
+        return needed is None or needed in self.scopes
+
+
+ROLES = [
+    Role("nobody", "", None),
+    Role("a token that may nothing", ANN, ()),
+    Role("a token that may read its owner's", ANN, (Scope.SELF_READ,)),
+    Role("a user", ANN, OF_PEOPLE),
+    Role("an instructor", "ines", (*OF_PEOPLE, Scope.TEACH)),
+    Role("who reads all", "rita", (Scope.READ,)),
+    Role("who sets quotas", "quentin", (Scope.QUOTAS,)),
+    Role("who operates GPUs", "greta", (Scope.GPUS,)),
+    Role("who keeps homes", "hugo", (Scope.HOMES,)),
+    Role("a hub's admin", "olga", tuple(OF_HUB_ADMINS)),
+    Role("a service that may nothing", "cron", (), "service"),
+    Role("a service that reads all", "cron", (Scope.READ,), "service"),
+    Role("a service that may all", "cron", tuple(Scope), "service"),
+]
