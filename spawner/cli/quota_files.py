@@ -33,13 +33,23 @@ def _format(form: FileFormat | None, name: str) -> FileFormat:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True))
 @_format_option
 @click.option("--dry-run", is_flag=True, help="Show what would change; change nothing.")
+@click.option("--keep-others", is_flag=True, help="Leave what is set and not in the file as it is.")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @click.option("--why", type=LINE, help="The reason, for values whose line gives none [default: imported from FILE].")
 @json_option
-def import_quotas(file: str, form: FileFormat | None, dry_run: bool, yes: bool, why: str | None, as_json: bool) -> None:
+def import_quotas(
+    file: str,
+    form: FileFormat | None,
+    dry_run: bool,
+    keep_others: bool,
+    yes: bool,
+    why: str | None,
+    as_json: bool,
+) -> None:
     """Replace all that is set by what FILE says, all or nothing; - reads standard input.
 
-    What is set and not in the file is taken back. What is in both, with the same value and end, stays as it is.
+    What is set and not in the file is taken back, unless --keep-others is given. What is in both, with the same value
+    and end, stays as it is. If somebody sets something else while you are asked, nothing is changed.
     """
     output = Output(as_json)
     name = Path(file).name if file != "-" else "standard input"
@@ -48,19 +58,21 @@ def import_quotas(file: str, form: FileFormat | None, dry_run: bool, yes: bool, 
         content = opened.read()
     desk = Deployment.load().desk()
     grants = quota_files.read(content, file_format, name, desk.clock())
-    planned = quotas.changes(desk, grants)
+    seen = quotas.all_set(desk)
+    planned = quotas.imported(seen.grants, grants, keep_others=keep_others)
     if dry_run or not planned:
         _tell(planned, output, done=False)
         return
+    what = "This adds to what is set" if keep_others else "This replaces all that is set"
     if not yes:
         # A program that reads the output, or a file on standard input, leaves nobody to ask.
         if as_json or file == "-" or not sys.stdin.isatty():
-            raise click.UsageError(
-                f"This replaces all that is set ({_count(planned)}). Look with --dry-run, then repeat with --yes."
-            )
+            raise click.UsageError(f"{what} ({_count(planned)}). Look with --dry-run, then repeat with --yes.")
         _show(planned, output)
-        click.confirm(f"This replaces all that is set ({_count(planned)}). Go on?", abort=True)
-    _tell(quotas.replace_all(desk, grants, actor(), why or f"imported from {name}"), output, done=True)
+        click.confirm(f"{what} ({_count(planned)}). Go on?", abort=True)
+    reason = why or f"imported from {name}"
+    done = quotas.replace_all(desk, grants, actor(), reason, seen.version, keep_others=keep_others)
+    _tell(done, output, done=True)
 
 
 def _tell(changes: list[Change], output: Output, *, done: bool) -> None:
@@ -70,9 +82,7 @@ def _tell(changes: list[Change], output: Output, *, done: bool) -> None:
         output.say("Nothing changes: all that the file says is set already, and nothing else.")
     else:
         output.say(
-            f"Done: {_count(changes)}."
-            if done
-            else f"Nothing was changed. Import would replace all: {_count(changes)}."
+            f"Done: {_count(changes)}." if done else f"Nothing was changed. Import would change: {_count(changes)}."
         )
 
 

@@ -98,6 +98,15 @@ def test_the_same_again_changes_nothing(admin: Admin, name: str, text: str) -> N
     assert entries[0]["why"] in {f"imported from {name}", "Vision course"}
 
 
+def test_what_a_file_does_not_name_may_stay(admin: Admin) -> None:
+    admin.ok("quota", "set", "user", "zoe", "gpus", "8", "--why", "as ever")
+    path = written(admin, "more.csv", "subject,name,dimension,value\nuser,ann,gpus,2\n")
+    assert "1 added, 0 changed, 0 taken back" in admin.ok("quota", "import", path, "--dry-run", "--keep-others")
+    assert "adds to what is set" in admin.misused("quota", "import", path, "--keep-others")
+    admin.ok("quota", "import", path, "--keep-others", "--yes")
+    assert is_set(admin) == [("user", "ann", "gpus", 2), ("user", "zoe", "gpus", 8)]
+
+
 def test_without_yes_nothing_happens(admin: Admin) -> None:
     path = written(admin, "term.yaml", YAML)
     assert "5 added, 0 changed, 0 taken back" in admin.misused("quota", "import", path)

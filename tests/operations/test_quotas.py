@@ -1,5 +1,7 @@
 """Quotas that admins set: one by one, for a time, all at once; and why somebody has what they have."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spawner.errors import BerthError, QuotaInvalid
+from spawner.errors import BerthError, QuotaChanged, QuotaInvalid
 from spawner.ledger import Ledger
 from spawner.operations import leases, quotas
 from spawner.operations.desk import Desk
@@ -261,3 +263,99 @@ def test_what_somebody_has_used(office: Office) -> None:
         2 * (4 * 60 - 61) * 60_000,
         2,
     )
+
+
+# --- two admins at once -------------------------------------------------------------------------------------------
+
+
+def test_the_second_is_told_and_nothing_is_lost(office: Office) -> None:
+    seen = quotas.grant_version(quotas.get_grant(office.desk, Subject.USER, "ann", "gpus"))
+    first = replace(grant("user", "ann", "gpus", 6, NOW + HOUR), by="petra", why="a deadline")
+    assert quotas.set_quota(office.desk, first, seen) is None
+    written = office.tables()
+    with pytest.raises(QuotaChanged) as told:
+        quotas.set_quota(office.desk, grant("user", "ann", "gpus", 1), seen)
+    assert str(told.value) == (
+        "Meanwhile petra has set user ann gpus to 6 until 2027-03-01T13:00:00+00:00, at 2027-03-01 12:00:00 UTC "
+        "(a deadline); nothing was written. Look again, then repeat."
+    )
+    with pytest.raises(QuotaChanged, match="petra has set"):
+        quotas.unset_quota(office.desk, Subject.USER, "ann", "gpus", "olga", "why", seen)
+    assert office.tables() == written
+    [now_set] = quotas.all_grants(office.desk)
+    assert quotas.set_quota(office.desk, grant("user", "ann", "gpus", 1), quotas.grant_version(now_set)) == first
+    [seen_by_both] = quotas.all_grants(office.desk)
+    version = quotas.grant_version(seen_by_both)
+    assert quotas.unset_quota(office.desk, Subject.USER, "ann", "gpus", "petra", "enough", version) == seen_by_both
+    with pytest.raises(QuotaChanged, match=r"petra has taken back user ann gpus, at .*enough"):
+        quotas.unset_quota(office.desk, Subject.USER, "ann", "gpus", "olga", "why", version)
+
+
+def test_setting_the_same_again_is_a_change(office: Office) -> None:
+    """Who set it, when and why are others."""
+    office.give("user", "ann", "gpus", 6)
+    [first] = quotas.all_grants(office.desk)
+    office.wait(HOUR)
+    office.give("user", "ann", "gpus", 6)
+    [second] = quotas.all_grants(office.desk)
+    assert quotas.grant_version(first) != quotas.grant_version(second)
+
+
+def test_an_import_of_what_was_seen(office: Office) -> None:
+    office.give("user", "ann", "gpus", 6)
+    seen = quotas.all_set(office.desk)
+    assert list(seen.grants) == quotas.all_grants(office.desk)
+    office.give("group", "lab", "cpu", 2)
+    office.fit(gpus(1))  # something else than quotas
+    before = office.tables()
+    with pytest.raises(QuotaChanged, match="olga has set group lab cpu to 2, at"):
+        quotas.replace_all(office.desk, [], "petra", "clean up", seen.version)
+    after = office.tables()
+    assert all(after[name] == before[name] for name in after if name != "pool")
+    seen = quotas.all_set(office.desk)
+    office.running("cid")  # no quota
+    assert len(quotas.replace_all(office.desk, [], "petra", "clean up", seen.version)) == 2
+
+
+def test_an_import_may_keep_what_its_file_does_not_name(office: Office) -> None:
+    office.give("user", "ann", "gpus", 6)
+    office.give("group", "lab", "cpu", 2)
+    kept = quotas.all_grants(office.desk)
+    wanted = [QuotaGrant(Subject.USER, "ann", "gpus", 2), QuotaGrant(Subject.USER, "bob", "gpus", 1)]
+    told = quotas.changes(office.desk, wanted, keep_others=True)
+    done = quotas.replace_all(office.desk, wanted, "olga", "more", keep_others=True)
+    assert [change.before for change in told] == [change.before for change in done] == [kept[1], None]
+    assert [(one.name, one.value) for one in quotas.all_grants(office.desk)] == [("lab", 2), ("ann", 2), ("bob", 1)]
+    assert quotas.all_grants(office.desk)[0] == kept[0]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_of_writers_who_have_seen_the_same_one_writes(office: Office, whole: bool) -> None:
+    office.give("user", "ann", "gpus", 4)
+    desks = [Desk(Ledger(office.place.url), LIMITS, office.desk.rules, office.clock) for _ in range(4)]
+    barrier = threading.Barrier(len(desks))
+    [current], seen = quotas.all_grants(office.desk), quotas.all_set(office.desk).version
+
+    def write(number: int) -> str:
+        wanted = replace(current, value=number, by=f"admin{number}", why="mine")
+        barrier.wait()
+        try:
+            if whole:
+                quotas.replace_all(desks[number], [wanted], f"admin{number}", "mine", seen)
+            else:
+                quotas.set_quota(desks[number], wanted, quotas.grant_version(current))
+        except QuotaChanged as error:
+            return str(error)
+        return ""
+
+    try:
+        with ThreadPoolExecutor(len(desks)) as threads:
+            told = list(threads.map(write, range(len(desks))))
+    finally:
+        for desk in desks:
+            desk.ledger.close()
+    [winner] = [number for number, text in enumerate(told) if not text]
+    [left] = quotas.all_grants(office.desk)
+    assert (left.value, left.by) == (winner, f"admin{winner}")
+    assert all(f"Meanwhile admin{winner} has set user ann gpus to {winner}" in text for text in told if text)
+    assert [entry.actor for entry in office.audit()] == ["olga", f"admin{winner}"]
