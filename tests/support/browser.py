@@ -21,7 +21,9 @@ def chromium() -> Iterator[Browser]:
     """Run a browser without a window."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium_path(), args=["--no-sandbox", "--disable-background-networking"]
+            executable_path=chromium_path(),
+            # In a container /dev/shm may hold 64 MiB only, and a page of JupyterLab that finds no room there crashes.
+            args=["--no-sandbox", "--disable-background-networking", "--disable-dev-shm-usage"],
         )
         try:
             yield browser
@@ -46,6 +48,7 @@ def visitor(browser: Browser, **options: Any) -> Iterator[Page]:
     context.on("requestfailed", lambda request: said.append(f"failed: {request.method} {request.url}"))
     context.on("response", lambda answer: said.append(f"{answer.status}: {answer.url}") if not answer.ok else None)
     page = context.new_page()
+    page.on("crash", lambda _: said.append("the page has crashed"))
     try:
         yield page
     except Exception as error:
