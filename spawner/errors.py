@@ -3,6 +3,7 @@
 ::
 
     BerthError
+      ArchiveFailed
       BaseImageUnavailable
       CacheNotWarmed
       ContainerExited
@@ -12,6 +13,7 @@
       GpuProbeFailed
       GpuRefused
       GpuRuntimeMissing
+      HomeChanged
       HubNotReady
       HubRefused
       ImageBuildFailed
@@ -48,6 +50,12 @@ class BerthError(Exception):
     """
 
     code: ClassVar[str] = "error"
+
+
+class ArchiveFailed(BerthError):
+    """A home could not be packed, checked or unpacked. Its files are where they were."""
+
+    code = "archive_failed"
 
 
 class BaseImageUnavailable(BerthError):
@@ -110,6 +118,12 @@ class GpuRuntimeMissing(BerthError):
     """The Docker Engine has no way, or not the one asked for, to give GPUs to containers."""
 
     code = "gpu_runtime_missing"
+
+
+class HomeChanged(BerthError):
+    """Somebody has decided about a home since it was looked at. Nothing was written."""
+
+    code = "home_changed"
 
 
 class HubNotReady(BerthError):

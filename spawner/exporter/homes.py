@@ -1,29 +1,18 @@
-"""How large users' homes are, measured in the background: never during a scrape, one at a time, at low priority.
-
-GNU du measures: it counts blocks and not lengths, a file with several names once, and goes on when files vanish. It
-runs in a process of its own, since a thread at low priority would hold up the others while it has the interpreter.
-"""
+"""How large users' homes are, measured in the background: never during a scrape, one at a time, at low priority."""
 
 import contextlib
 import logging
-import os
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from ..engine.disk_use import CannotMeasure, measure
 from ..engine.volumes import HomeVolume
 from .looking import HARMLESS, ErrorCounts, reason_of
 
 _LOG = logging.getLogger("berth.exporter")
-
-_COMMAND = ("nice", "-n", "19", "ionice", "-t", "-c", "3", "du")
-_OPTIONS = ("--summarize", "--one-file-system", "--block-size=1", "--")
-_LONGEST = 6 * 3600.0  # seconds for one home
-_MOST_COMPLAINTS = 1 << 16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +30,6 @@ class Home:
     user: str
     used: int
     measured_at: float
-
-
-class CannotMeasure(Exception):
-    """A home could not be measured; `reason` says why in a word, the message in a sentence."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,30 +127,10 @@ class HomeWalker:
         return whole
 
     def _measure(self, home: HomeVolume) -> int:
-        if home.mounted and not os.path.ismount(home.path):
-            raise CannotMeasure("not_supported", f"{home.path} is mounted only while a server of its user runs")
-        with tempfile.TemporaryFile() as complaints:
-            self._child = subprocess.Popen(
-                [*_COMMAND, *_OPTIONS, home.path],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                env={**os.environ, "LC_ALL": "C"},
-            )
-            try:
-                said, _ = self._child.communicate(timeout=_LONGEST)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                raise CannotMeasure("timeout", f"{home.path} took more than {_LONGEST / 3600:g} hours") from None
-            finally:
-                self._child = None
-            complaints.seek(0)
-            complained = complaints.read(_MOST_COMPLAINTS).splitlines()
-        if any(line.endswith(b": Permission denied") for line in complained):
-            raise CannotMeasure("denied", f"not all of {home.path} may be read by this user")
-        size = said.partition(b"\t")[0]
-        if not size.isdigit():
-            gone = not Path(home.path).exists()
-            why = complained[0].decode("utf-8", "replace") if complained else "du said nothing"
-            raise CannotMeasure("gone" if gone else "failed", f"{home.path}: {why}")
-        return int(size)
+        try:
+            return measure(home, started=self._started).used
+        finally:
+            self._child = None
+
+    def _started(self, child: "subprocess.Popen[bytes]") -> None:
+        self._child = child
