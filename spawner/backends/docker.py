@@ -92,6 +92,7 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.clean = False  # whether this start is one without what the home adds to the image
         self._steps = Steps()
         self._starting = False
         self._made = ""  # id of the container that this start made; `stop` may have forgotten `object_id` by then
@@ -167,6 +168,7 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
             await asyncio.wait([late])
         try:
             request, grant = await self._admitted()
+            self.clean = request.clean
             return await self._start_granted(await self.lease_gpus(grant, request))
         except BerthError as error:
             if isinstance(error, GpuRefused):

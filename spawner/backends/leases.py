@@ -105,6 +105,7 @@ class GpuLeaseMixin(HasTraits):
             "hours": request.hours,
             "if_busy": str(request.if_busy),
             **({"at_end": str(request.at_end)} if request.at_end else {}),
+            **({"clean": True} if request.clean else {}),
         }
         return GpuRequest(
             person.name,

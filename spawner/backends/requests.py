@@ -16,6 +16,9 @@ def options_from_form(form: dict[str, list[str]]) -> dict[str, Any]:
         text = values[-1]
         if text == "":
             continue  # nothing was chosen
+        if name == "clean" and text == "true":
+            options[name] = True
+            continue
         if name in {"gpus", "hours"}:
             try:
                 options[name] = int(text) if name == "gpus" else float(text)

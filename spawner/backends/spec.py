@@ -18,6 +18,7 @@ from ..policy.leases import Lease
 from ..policy.model import Grant
 from ..policy.names import cuda_volume_name, home_volume_name
 
+_CLEAN = "/tmp/berth-clean"  # noqa: S108  in the container, which has one user
 _TRANSLATION = "1.41"  # API version that names the keys of HostConfig: Engine 20.10's
 
 
@@ -33,6 +34,7 @@ def build_spec(
         **course_environment(spawner.lease),
         **cache_environment(spawner.hub_id, spawner.slots),
         **needs.environment,
+        **clean_environment(clean=spawner.clean),
     }
     mounts = [Mount(mount.source, mount.target, mount.read_only) for mount in spawner.mounts]
     # What a hub's administrator has set the way of any DockerSpawner.
@@ -79,6 +81,16 @@ def lease_environment(slots: Sequence[Slot]) -> dict[str, str]:
 def course_environment(lease: Lease | None) -> dict[str, str]:
     """Say in whose seats a server is, for the exporter of its node."""
     return {COURSE_VARIABLE: lease.course} if lease is not None and lease.course else {}
+
+
+def clean_environment(*, clean: bool) -> dict[str, str]:
+    """Let a server start as if nothing had been installed into the home, and nothing been open.
+
+    Nothing is moved or deleted: what is meant is looked for elsewhere, in a place that goes with the container.
+    """
+    if not clean:
+        return {}
+    return {"PYTHONUSERBASE": f"{_CLEAN}/python", "JUPYTERLAB_WORKSPACES_DIR": f"{_CLEAN}/workspaces"}
 
 
 def _cache(hub_id: str, slots: Sequence[Slot]) -> str:

@@ -4,7 +4,7 @@
 ``lease``               GET  the server's lease, and what its user should know
 ``lease/extend``        POST ``{"hours": number or null}``: let it last longer; null for as long as is allowed
 ``lease/release``       POST ``{"at_end": "cpu" or "stop"}``: give the GPUs back now
-``lease/restart``       POST stop the server and start it again
+``lease/restart``       POST ``{"clean": bool}``, or nothing: stop the server and start it again
 ``lease/report``        POST what the server says of its kernels and GPUs
 ``mine``                GET  all of one's leases, places in the queue, and quota
 ======================= ==== =================================================================================
@@ -120,7 +120,9 @@ class RestartHandler(BerthHandler):
         spawner = self.asked_spawner("servers")
         if not spawner.ready:
             raise Refusal(409, "This server does not run, so it cannot be started again.", "not_running")
-        options = dict(spawner.user_options or {})
+        options = {name: value for name, value in (spawner.user_options or {}).items() if name != "clean"}
+        if clean_in(self.body() if self.request.body else {}):
+            options["clean"] = True
         asyncio.ensure_future(self._restart(spawner, options))  # noqa: RUF006  it logs its errors
         self.say({}, 202)
 
@@ -199,6 +201,14 @@ def hours_in(body: dict[str, Any]) -> float | None:
     if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= _LONGEST_HOURS:
         raise Refusal(400, f"hours must be null or a number above 0, at most {_LONGEST_HOURS}.", "invalid_body")
     return float(hours)
+
+
+def clean_in(body: dict[str, Any]) -> bool:
+    """Read whether a server is to start without what its user has installed."""
+    clean = body.get("clean", False)
+    if not isinstance(clean, bool):
+        raise Refusal(400, "clean must be true or false.", "invalid_body")
+    return clean
 
 
 def at_end_in(body: dict[str, Any]) -> AtEnd:

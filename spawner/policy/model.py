@@ -132,6 +132,8 @@ class SpawnRequest:
         What to do where not enough GPUs are free.
     at_end
         What becomes of the server when its lease ends; None takes the deployment's rule.
+    clean
+        Whether it starts without what its user has installed into the home with pip, and with an empty workspace.
     """
 
     profile: str
@@ -139,6 +141,7 @@ class SpawnRequest:
     hours: float | None = None
     if_busy: IfBusy = IfBusy.QUEUE
     at_end: AtEnd | None = None
+    clean: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from .model import AtEnd, Deny, IfBusy, SpawnRequest
 
-OPTIONS = ("profile", "gpus", "hours", "if_busy", "at_end")
+OPTIONS = ("profile", "gpus", "hours", "if_busy", "at_end", "clean")
 
 
 def parse_request(options: Mapping[str, object], default_profile: str) -> SpawnRequest | Deny:
@@ -48,12 +48,16 @@ def parse_request(options: Mapping[str, object], default_profile: str) -> SpawnR
     at_end = options.get("at_end")
     if at_end is not None and at_end not in list(AtEnd):
         return _bad("at_end", at_end, " or ".join(AtEnd))
+    clean = options.get("clean")
+    if clean is not None and not isinstance(clean, bool):
+        return _bad("clean", clean, "true or false")
     return SpawnRequest(
         profile,
         gpus,
         None if hours is None else float(hours),
         IfBusy(str(if_busy)),
         None if at_end is None else AtEnd(str(at_end)),
+        bool(clean),
     )
 
 

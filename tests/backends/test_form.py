@@ -107,6 +107,8 @@ async def test_a_member_sees_the_groups_profile(make_user: Any) -> None:
         ({"gpus": ["2"], "hours": ["1.5"], "if_busy": ["cpu"]}, {"gpus": 2, "hours": 1.5, "if_busy": "cpu"}),
         ({"gpus": ["two"], "hours": ["long"]}, {"gpus": "two", "hours": "long"}),
         ({"image": ["evil"]}, {"image": "evil"}),
+        ({"clean": ["true"]}, {"clean": True}),
+        ({"clean": ["perhaps"]}, {"clean": "perhaps"}),
         ({"profile": ["a", "b"]}, {"profile": "b"}),
     ],
 )

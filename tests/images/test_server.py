@@ -8,6 +8,8 @@ import pytest
 import requests
 from docker.models.containers import Container
 
+from spawner.backends.spec import clean_environment
+
 from .conftest import TOKEN, Hub
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
@@ -138,3 +140,47 @@ def test_what_a_user_installs_cannot_break_the_server(serve: Callable[..., Serve
         spec = server.get("api/kernelspecs/python3").json()["spec"]
         assert spec["display_name"] == "TensorFlow 2.9"
         server.container.stop(timeout=5)
+
+
+def test_a_clean_start_sees_nothing_of_what_was_installed_and_open(serve: Callable[..., Server], home: str) -> None:
+    left = {
+        "data": {"layout-restorer:data": {"main": {"current": "notebook:hangs.ipynb"}}},
+        "metadata": {"id": "default"},
+    }
+    mess = r"""
+        set -e
+        site=$HOME/.local/lib/python3.9/site-packages
+        mkdir -p $site/seaborn $HOME/.local/bin
+        echo 'raise SystemExit("broken by the user")' > $site/seaborn/__init__.py
+        printf '#!/bin/sh\nexit 1\n' > $HOME/.local/bin/tensorboard
+        chmod +x $HOME/.local/bin/tensorboard
+    """
+    script = "command -v tensorboard; python -c 'import seaborn, site; print(site.getusersitepackages())'"
+    look = ["/opt/berth/bin/berth-start", "sh", "-c", script]
+
+    def looked(server: Server) -> list[str]:
+        return str(server.container.exec_run(look, stderr=False).output.decode()).split()
+
+    def workspace(server: Server) -> Any:
+        return server.get("lab/api/workspaces/default").json()["data"]
+
+    ordinary = serve(home=home)
+    assert ordinary.container.exec_run(["sh", "-c", mess]).exit_code == 0
+    saved = ordinary.session.put(f"{ordinary.url}lab/api/workspaces/default", json=left, timeout=60)
+    assert saved.status_code == 204, saved.text
+    assert looked(ordinary) == ["/home/jovyan/.local/bin/tensorboard"]
+    ordinary.container.stop(timeout=5)
+
+    clean = serve(home=home, environment=clean_environment(clean=True))
+    assert workspace(clean) == {}
+    assert looked(clean) == ["/opt/tensorflow/bin/tensorboard", "/tmp/berth-clean/python/lib/python3.9/site-packages"]
+    # As in any server: what is installed can be used, and what is open is kept while it runs.
+    pip = ["env", "PYTHONUSERBASE=/home/jovyan/.local", "pip", "list", "--user", "--format", "json"]
+    assert clean.container.exec_run(pip).exit_code == 0
+    assert clean.session.put(f"{clean.url}lab/api/workspaces/default", json=left, timeout=60).status_code == 204
+    assert workspace(clean) == left["data"]
+    clean.container.stop(timeout=5)
+
+    again = serve(home=home)
+    assert workspace(again) == left["data"]
+    assert looked(again) == ["/home/jovyan/.local/bin/tensorboard"]

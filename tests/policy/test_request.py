@@ -57,6 +57,8 @@ def test_without_a_profile_the_default_is_taken(options: dict[str, Any]) -> None
         ("hours", 0, "hours must be a number of hours above 0, not 0."),
         ("hours", math.inf, "hours must be a number of hours above 0, not inf."),
         ("hours", "all day", "hours must be a number of hours above 0, not 'all day'."),
+        ("clean", "yes", "clean must be true or false, not 'yes'."),
+        ("clean", 1, "clean must be true or false, not 1."),
         ("if_busy", "wait", "if_busy must be queue or cpu or refuse, not 'wait'."),
         ("if_busy", None, "if_busy must be queue or cpu or refuse, not None."),
     ],
