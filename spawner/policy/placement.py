@@ -58,7 +58,7 @@ class Promises:
             times = sorted([*times, *self.wanted[slot_id]])
         lease = pool.holder(slot_id)
         if lease is not None:
-            times.insert(0, (now, _free_again(lease, rules, now)))
+            times.insert(0, (now, free_again(lease, rules, now)))
         return times
 
     def learn(self, slot_class: SlotClass, node: str, request: GpuRequest, length: timedelta, start: datetime) -> None:
@@ -74,7 +74,7 @@ class Promises:
         )
 
 
-def _free_again(lease: Lease, rules: LeaseRules, now: datetime) -> datetime:
+def free_again(lease: Lease, rules: LeaseRules, now: datetime) -> datetime:
     """Tell when a lease's slots are free again, if it runs to its end.
 
     That is ``turnover`` after its end also where the end has passed: were it always so far from now on, a promise would

@@ -159,7 +159,9 @@ def test_a_clean_start_sees_nothing_of_what_was_installed_and_open(serve: Callab
     look = ["/opt/berth/bin/berth-start", "sh", "-c", script]
 
     def looked(server: Server) -> list[str]:
-        return str(server.container.exec_run(look, stderr=False).output.decode()).split()
+        said = server.container.exec_run(look, stderr=False).output
+        assert isinstance(said, bytes)
+        return said.decode().split()
 
     def workspace(server: Server) -> Any:
         return server.get("lab/api/workspaces/default").json()["data"]
