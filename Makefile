@@ -67,4 +67,4 @@ lock: ## Resolve all dependencies anew into the lock files
 	npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 clean: ## Remove what was installed into this directory (state and images stay)
-	rm -rf .venv node_modules tests/support/oidc/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv node_modules tests/support/oidc/node_modules tests/support/axe/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

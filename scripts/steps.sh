@@ -267,4 +267,7 @@ install_test_provider() {
     if [ -f tests/support/oidc/package-lock.json ]; then
         npm_install tests/support/oidc "OpenID provider for the tests"
     fi
+    if [ -f tests/support/axe/package-lock.json ]; then
+        npm_install tests/support/axe "Checks of accessibility for the tests"
+    fi
 }

@@ -10,6 +10,10 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
+from .npm import npm_ci
+
+AXE = Path(__file__).with_name("axe")
+
 
 def chromium_path() -> str | None:
     """Find the browser, or None."""
@@ -80,3 +84,25 @@ def inaccessible(page: Page) -> list[str]:
     # Its leading comment is not part of the function.
     found: list[str] = page.evaluate(script[script.index("() =>") :].rstrip().rstrip(";"))
     return found
+
+
+def axe(page: Page) -> list[str]:
+    """List what axe-core finds on a page, as it shows now, that is serious or critical."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate((npm_ci(AXE) / "axe-core/axe.min.js").read_text(encoding="utf-8"))
+    # Right after a change of colours, the old ones of some elements are still told: what is wrong stays so.
+    if not _violations(page):
+        return []
+    page.wait_for_timeout(200)
+    return _violations(page)
+
+
+def _violations(page: Page) -> list[str]:
+    found = page.evaluate(
+        """async () => {
+            const { violations } = await axe.run({ resultTypes: ["violations"], iframes: false });
+            return violations.flatMap(({ id, impact, help, nodes }) =>
+                nodes.map((node) => [impact, `${id} (${impact}): ${help}: ${node.html.slice(0, 160)}`]));
+        }"""
+    )
+    return [told for impact, told in found if impact in {"serious", "critical"}]
