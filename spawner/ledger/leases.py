@@ -1,10 +1,11 @@
 """Leases, and which slots they hold."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, or_, select, update
+from sqlalchemy import Select, bindparam, insert, literal, or_, select, tuple_, update
 
 from ..policy.accounting import to_ms
 from ..policy.leases import Lease, LeaseState
@@ -12,6 +13,7 @@ from . import tables
 from .memory import Mirror, Work
 from .pipelines import Sentence
 from .records import Record
+from .types import UtcMs, Words
 
 _LEASE = Record(Lease, tables.leases, renamed={"user": "username"})
 _leases = tables.leases
@@ -42,6 +44,28 @@ _UPDATE = Sentence(
         {column: bindparam(f"b_{column.name}") for column in _CHANGEABLE} | {_leases.c.version: bindparam("number")}
     )
 )
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseFilter:
+    """Which leases are listed; None for all.
+
+    Attributes
+    ----------
+    model
+        Of a GPU that it has, or had.
+    open
+        Whether it holds its slots.
+    since, until
+        Those that were open at some time within ``[since, until)``.
+    """
+
+    user: str | None = None
+    state: LeaseState | None = None
+    model: str | None = None
+    open: bool | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class LeaseStore:
@@ -83,6 +107,39 @@ class LeaseStore:
             query = query.where(_leases.c.username == user)
         if since is not None:
             query = query.where(or_(_leases.c.closed_at.is_(None), _leases.c.closed_at >= since))
+        return list(self._read(query))
+
+    def page(self, wanted: LeaseFilter, *, after: tuple[datetime, str] | None = None, limit: int = 100) -> list[Lease]:
+        """List leases, closed ones too, the latest granted first.
+
+        Parameters
+        ----------
+        after
+            Where the page before ended: `Lease.granted_at` and `Lease.id` of its last one.
+        """
+        query = _READ.order_by(_leases.c.granted_at.desc(), _leases.c.id.desc()).limit(limit)
+        if after is not None:
+            granted, last = literal(after[0], UtcMs()), literal(after[1], Words())
+            query = query.where(
+                _leases.c.granted_at <= granted,
+                tuple_(_leases.c.granted_at, _leases.c.id) < tuple_(granted, last),
+            )
+        if wanted.user is not None:
+            query = query.where(_leases.c.username == wanted.user)
+        if wanted.state is not None:
+            query = query.where(_leases.c.state == wanted.state)
+        if wanted.open is not None:
+            query = query.where(tables.OPEN_LEASE if wanted.open else _leases.c.state == LeaseState.CLOSED)
+        if wanted.since is not None:
+            query = query.where(or_(_leases.c.closed_at.is_(None), _leases.c.closed_at > wanted.since))
+        if wanted.until is not None:
+            query = query.where(_leases.c.granted_at < wanted.until)
+        if wanted.model is not None:
+            held = select(tables.lease_slots.c.slot).join_from(
+                tables.lease_slots, tables.slots, tables.slots.c.id == tables.lease_slots.c.slot
+            )
+            of_model = tables.lease_slots.c.lease == _leases.c.id, tables.slots.c.model == wanted.model
+            query = query.where(held.where(*of_model).exists())
         return list(self._read(query))
 
     def insert(self, lease: Lease) -> None:

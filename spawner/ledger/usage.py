@@ -1,12 +1,28 @@
 """What closed leases have used. Rows are written once; the database refuses to change or remove them."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Literal
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, case, func, insert, select, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    true,
+    type_coerce,
+)
 
-from ..policy.accounting import Interval, from_ms
+from ..policy.accounting import Interval, days, from_ms, idle_part_ms, offsets
 from ..policy.leases import LeaseRules, UsageRow
 from . import tables
 from .memory import Work
@@ -24,10 +40,14 @@ _USAGE = Record(UsageRow, _usage, renamed={"user": "username"})
 _STARTED, _ENDED = (type_coerce(column, BigInteger) for column in (_usage.c.started_at, _usage.c.ended_at))
 _SINCE, _UNTIL = bindparam("since", type_=BigInteger), bindparam("until", type_=BigInteger)
 
+_WIDTH = bindparam("width", type_=BigInteger)
+_MS = timedelta(milliseconds=1)
+
 # The part of a row within the range.
 _FROM = case((_STARTED > _SINCE, _STARTED), else_=_SINCE)
 _TO = case((_ENDED < _UNTIL, _ENDED), else_=_UNTIL)
 _WITHIN = and_(_ENDED > _SINCE, _STARTED < _UNTIL, _ENDED > _STARTED)
+_UNCUT = and_(_STARTED >= _SINCE, _ENDED <= _UNTIL)
 
 _INSERT = Sentence(insert(_usage), _usage.c.keys())
 _INTERVALS = (
@@ -36,6 +56,36 @@ _INTERVALS = (
     .group_by(_usage.c.username, _usage.c.lease, _usage.c.started_at, _usage.c.ended_at)
     .order_by(_usage.c.started_at)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """GPU-milliseconds.
+
+    Attributes
+    ----------
+    idle_ms
+        Of these, how many were idle.
+    """
+
+    gpu_ms: int = 0
+    idle_ms: int = 0
+
+    def __add__(self, other: "Used") -> "Used":
+        return Used(self.gpu_ms + other.gpu_ms, self.idle_ms + other.idle_ms)
+
+
+_NOTHING = Used()
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Which rows count; None for all, an empty group or course for those without one."""
+
+    user: str | None = None
+    group: str | None = None
+    model: str | None = None
+    course: str | None = None
 
 
 class UsageStore:
@@ -86,20 +136,33 @@ class UsageStore:
         return found
 
     def totals(self, by: By, since: datetime, until: datetime) -> dict[str, int]:
-        """Sum up GPU-milliseconds within ``[since, until)``, exactly, the part of each row that lies in it.
+        """Sum up GPU-milliseconds as `sums` does, in UTC."""
+        return {key: used.gpu_ms for key, used in self.sums(by, since, until).items()}
+
+    def sums(
+        self, by: By, since: datetime, until: datetime, *, zone: tzinfo = UTC, only: Only | None = None
+    ) -> dict[str, Used]:
+        """Sum up what was used within ``[since, until)``, exactly, the part of each row that lies in it.
 
         Parameters
         ----------
         by
-            ``day`` splits at midnight UTC, with keys such as ``2027-03-01``. ``group`` counts a row in each of its
-            user's groups as they were, so that the sum may exceed the whole; without a group or course the key is
+            ``day`` splits at midnight in `zone`, with keys such as ``2027-03-01``. ``group`` counts a row in each of
+            its user's groups as they were, so that the sum may exceed the whole; without a group or course the key is
             empty.
+        only
+            Of which rows.
+
+        Notes
+        -----
+        Of rows that are cut, idle time counts as `spawner.policy.accounting.idle_part_ms` spreads it.
         """
-        edges = {"since": exact_ms(since), "until": exact_ms(until)}
-        if edges["since"] >= edges["until"]:
+        begin, finish = exact_ms(since), exact_ms(until)
+        if begin >= finish:
             return {}
+        edges, chosen = {"since": begin, "until": finish}, _chosen(only or Only())
         if by == "day":
-            return self._by_day(edges)
+            return self._by_day(edges, chosen, zone)
         column = {
             "user": _usage.c.username,
             "group": _usage.c.groups,
@@ -107,30 +170,108 @@ class UsageStore:
             "course": _usage.c.course,
         }[by]
         # As text: a set of groups is no key that SQL could group by.
-        sums = self._sums(type_coerce(column, tables.usage.c.username.type), edges)
-        if by != "group":
-            return {str(key): total for key, total in sums}
-        totals: dict[str, int] = {}
-        for key, total in sums:
-            for group in names(key) or {""}:
-                totals[group] = totals.get(group, 0) + total
+        key = type_coerce(column, tables.usage.c.username.type)
+        whole = select(key, func.sum(_ENDED - _STARTED), func.sum(_usage.c.idle_ms))
+        cut = select(key, _STARTED, _ENDED, _usage.c.idle_ms).where(_WITHIN, ~_UNCUT, chosen)
+        totals: dict[str, Used] = {}
+
+        def add(key: str, used: Used) -> None:
+            for name in (names(key) or {""}) if by == "group" else [key]:
+                totals[name] = totals.get(name, _NOTHING) + used
+
+        connection = self._work.connection
+        for found, gpu_ms, idle in connection.execute(whole.where(_WITHIN, _UNCUT, chosen).group_by(key), edges):
+            add(found, Used(int(gpu_ms), int(idle)))
+        for found, start, end, idle in connection.execute(cut, edges):
+            add(found, _part(start, end, idle, begin, finish))
         return dict(sorted(totals.items()))
+
+    def steps(self, since: datetime, until: datetime, step: timedelta) -> list[int]:
+        """Give the GPU-milliseconds within each step from `since` to `until`, exactly.
+
+        The database only counts begins and ends per step: however long what was used took, it costs the same.
+
+        Raises
+        ------
+        ValueError
+            If the time is no whole number of steps, or a step no whole number of milliseconds.
+        """
+        begin, finish, width = exact_ms(since), exact_ms(until), step // _MS
+        count, rest = divmod(finish - begin, width)
+        if rest or step % _MS:
+            raise ValueError(f"From {since} to {until} is no whole number of steps of {step}.")
+        values = {"since": begin, "until": finish, "width": width}
+        begun, ended = ([(0, 0)] * (count + 1) for _ in range(2))
+        for rows, place in ((begun, _FROM - _SINCE), (ended, _TO - _SINCE)):
+            at = place // _WIDTH
+            query = select(at, func.count(), func.sum(place % _WIDTH)).where(_WITHIN).group_by(at)
+            for number, many, over in self._work.connection.execute(query, values):
+                rows[number] = int(many), int(over)
+        used, running = [], 0
+        for (starts, late), (ends, early) in zip(begun[:count], ended[:count], strict=True):
+            used.append(running * width + starts * width - late - (ends * width - early))
+            running += starts - ends
+        return used
 
     def shares(self, users: Collection[str], now: datetime, half_life: timedelta) -> Mapping[str, float]:
         """Give the decayed use of users (`spawner.policy.accounting.decayed_ms`); each has an entry."""
         return self._shares.at(users, now, half_life)
 
-    def _sums(self, key: ColumnElement[Any], edges: Mapping[str, int]) -> list[tuple[Any, int]]:
-        query: Select[Any] = select(key, func.sum(_TO - _FROM)).where(_WITHIN).group_by(key).order_by(key)
-        return [(found, int(total)) for found, total in self._work.connection.execute(query, edges)]
+    def _by_day(self, edges: Mapping[str, int], chosen: ColumnElement[bool], zone: tzinfo) -> dict[str, Used]:
+        connection, rows = self._work.connection, and_(_WITHIN, chosen)
+        known = select(func.min(_FROM), func.max(_TO)).where(rows)
+        first, last = connection.execute(known, edges).one()
+        if first is None:
+            return {}
+        begins, ends = (_local(moment, zone, first, last) // _DAY_MS for moment in (_FROM, _TO - 1))
+        totals: dict[str, Used] = {}
+        in_one = and_(rows, _UNCUT, begins == ends)
+        whole = select(begins, func.sum(_ENDED - _STARTED), func.sum(_usage.c.idle_ms)).where(in_one).group_by(begins)
+        for day, gpu_ms, idle in connection.execute(whole, edges):
+            totals[f"{from_ms(day * _DAY_MS):%Y-%m-%d}"] = Used(int(gpu_ms), int(idle))
+        cut = select(_STARTED, _ENDED, _usage.c.idle_ms).where(rows, or_(~_UNCUT, begins != ends))
+        borders = list(days(from_ms(first), from_ms(last), zone))
+        numbers = {day: number for number, (day, _, _) in enumerate(borders)}
+        for start, end, idle in connection.execute(cut, edges):
+            begin, finish = max(start, edges["since"]), min(end, edges["until"])
+            number = numbers[f"{from_ms(begin).astimezone(zone):%Y-%m-%d}"]
+            while number < len(borders) and borders[number][1] < finish:
+                day, morning, midnight = borders[number]
+                used = _part(start, end, idle, max(begin, morning), min(finish, midnight))
+                totals[day] = totals.get(day, _NOTHING) + used
+                number += 1
+        return dict(sorted(totals.items()))
 
-    def _by_day(self, edges: Mapping[str, int]) -> dict[str, int]:
-        first, last = _FROM // _DAY_MS, (_TO - 1) // _DAY_MS
-        connection = self._work.connection
-        within = select(first, func.sum(_TO - _FROM)).where(_WITHIN, first == last).group_by(first)
-        totals = {day: int(total) for day, total in connection.execute(within, edges)}
-        for start, end in connection.execute(select(_FROM, _TO).where(_WITHIN, first != last), edges):
-            for day in range(start // _DAY_MS, (end - 1) // _DAY_MS + 1):
-                part = min(end, (day + 1) * _DAY_MS) - max(start, day * _DAY_MS)
-                totals[day] = totals.get(day, 0) + part
-        return {f"{from_ms(day * _DAY_MS):%Y-%m-%d}": totals[day] for day in sorted(totals)}
+
+def _part(start: int, end: int, idle: int, begin: int, finish: int) -> Used:
+    return Used(max(0, min(end, finish) - max(start, begin)), idle_part_ms(idle, start, end, begin, finish))
+
+
+def _local(moment: ColumnElement[int], zone: tzinfo, first: int, last: int) -> ColumnElement[int]:
+    """Add to a time what a zone's clocks are ahead of UTC by then."""
+    *later, (_, offset) = reversed(list(offsets(from_ms(first), from_ms(last), zone)))
+    if not later:
+        return moment + offset
+    return moment + case(*((moment >= begin, literal(ahead)) for begin, ahead in later), else_=offset)
+
+
+def _chosen(only: Only) -> ColumnElement[bool]:
+    wanted: list[ColumnElement[bool]] = []
+    for column, value in ((_usage.c.username, only.user), (_usage.c.model, only.model), (_usage.c.course, only.course)):
+        if value is not None:
+            wanted.append(column == value)
+    if only.group is not None:
+        wanted.append(_has(type_coerce(_usage.c.groups, Text), only.group))
+    return and_(true(), *wanted)
+
+
+def _has(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    """Tell whether a list of names, as JSON, has one; an empty one is in no list.
+
+    A quotation mark within a name comes with a backslash, so that one after a bracket or a comma begins a name.
+    """
+    if not name:
+        return column == "[]"
+    said = json.dumps(name)
+    # Not LIKE, which takes large letters for small ones in one of the databases.
+    return or_(func.replace(column, f"[{said}", "") != column, func.replace(column, f", {said}", "") != column)

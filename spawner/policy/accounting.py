@@ -1,9 +1,9 @@
 """GPU time: booked in whole milliseconds, split exactly at a window's edge, decayed for fair share."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from .leases import Lease, LeaseState, Spent
 
@@ -12,6 +12,7 @@ Interval = tuple[datetime, datetime, int]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
+_DAY_MS = 86_400_000
 
 
 def to_ms(moment: datetime) -> int:
@@ -34,6 +35,36 @@ def length_ms(start: datetime, end: datetime) -> int:
 def overlap_ms(start: datetime, end: datetime, begin: datetime, finish: datetime) -> int:
     """Give the milliseconds of an interval that lie within ``[begin, finish)``."""
     return length_ms(max(start, begin), min(end, finish))
+
+
+def days(begin: datetime, finish: datetime, zone: tzinfo) -> Iterator[tuple[str, int, int]]:
+    """List the days of a zone from `begin` to `finish`: each with its name, ``2027-03-01``, and its edges in ms."""
+    day = begin.astimezone(zone).date()
+    start = to_ms(datetime.combine(day, time(), zone))
+    while start < to_ms(finish):
+        name, day = f"{day:%Y-%m-%d}", day + timedelta(days=1)
+        end = to_ms(datetime.combine(day, time(), zone))
+        yield name, start, end
+        start = end
+
+
+def offsets(begin: datetime, finish: datetime, zone: tzinfo) -> Iterator[tuple[int, int]]:
+    """List what a zone's clocks are ahead of UTC, in ms, each with the time from which on: first `begin`, all in ms."""
+
+    def ahead(moment: int) -> int:
+        return (from_ms(moment).astimezone(zone).utcoffset() or timedelta(0)) // _MS
+
+    low, last = to_ms(begin), to_ms(finish)
+    yield low, ahead(low)
+    while low < last:
+        high = min(low + _DAY_MS, last)
+        if ahead(low) != ahead(high):
+            change, after = low, high
+            while after - change > 1:  # clocks change at most once a day
+                middle = (change + after) // 2
+                change, after = (middle, after) if ahead(middle) == ahead(low) else (change, middle)
+            yield after, ahead(after)
+        low = high
 
 
 def used_ms(intervals: Iterable[Interval], now: datetime, window: timedelta) -> int:
@@ -89,6 +120,18 @@ def idle_noted(lease: Lease, since: datetime | None, until: datetime) -> Lease:
         When the spell noted before was surely over; it is added to those that are.
     """
     return replace(lease, idle_since=since, idle_ms=lease.idle_ms + _spell_ms(lease, until))
+
+
+def idle_part_ms(idle: int, start: int, end: int, begin: int, finish: int) -> int:
+    """Give the part of an interval's idle time that is taken to lie within ``[begin, finish)``; all in milliseconds.
+
+    Nobody noted when a closed lease was idle, so it is spread evenly. The parts of adjoining ranges add up to the
+    whole, and none is longer than what of the interval lies in its range.
+    """
+    if end <= start:
+        return 0
+    first, last = (min(max(edge, start), end) - start for edge in (begin, finish))
+    return idle * last // (end - start) - idle * first // (end - start) if first < last else 0
 
 
 def _spell_ms(lease: Lease, until: datetime) -> int:
