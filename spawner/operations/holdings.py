@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..ledger import Books
 from ..policy.accounting import hours_to_ms
 from ..policy.gpus import Slot
 from ..policy.leases import Lease, LeaseState
 from ..policy.model import Person
+from ..policy.pool import Pool
 from ..policy.queue import forecast
 from .desk import Desk
 from .offers import Place
@@ -60,33 +62,37 @@ def holdings(desk: Desk, person: Person) -> Holdings:
     """Give all open leases of a person, their places in the queue and what their quota leaves."""
     now = desk.clock()
     with desk.ledger.reading() as books:
-        pool = load_pool(books, desk.rules, now, [person.name])
-        quota = desk.quota(books, person, now)
-        spent = spent_by(books, pool, person.name, desk.rules, now)
-        budget = hours_to_ms(quota.gpu_hours)
-        left = None if budget is None else max(0, budget - spent.used_ms - spent.committed_ms) / 3_600_000
-        mine = books.leases.of_user(person.name)
-        offered = {lease.id: lease for lease in mine if lease.state is LeaseState.OFFERED}
-        places = [
-            Place(ticket, 0, now, len(pool.queue), offered[ticket.lease])
-            for ticket in books.tickets.live()
-            if ticket.user == person.name and ticket.lease in offered
-        ]
-        if any(ticket.user == person.name for ticket in pool.queue.values()):
-            line = forecast(pool, queue_terms(desk, books, pool, now), desk.rules, now)
-            for serving in line:
-                if serving.ticket.user == person.name:
-                    eta: datetime | None = serving.placement.start if serving.placement else None
-                    places.append(Place(serving.ticket, serving.position, eta, len(line), blocked=serving.blocked))
-        return Holdings(
-            tuple(Holding(lease, _slots(lease, pool.slots)) for lease in mine if lease.id not in offered),
-            tuple(places),
-            quota.gpus,
-            spent.gpus_held,
-            None if budget is None else quota.gpu_hours,
-            left,
-            desk.rules.window.days,
-        )
+        return held(desk, books, load_pool(books, desk.rules, now, [person.name]), person, now)
+
+
+def held(desk: Desk, books: Books, pool: Pool, person: Person, now: datetime) -> Holdings:
+    """Do what `holdings` does, in a transaction of the caller's."""
+    quota = desk.quota(books, person, now)
+    spent = spent_by(books, pool, person.name, desk.rules, now)
+    budget = hours_to_ms(quota.gpu_hours)
+    left = None if budget is None else max(0, budget - spent.used_ms - spent.committed_ms) / 3_600_000
+    mine = books.leases.of_user(person.name)
+    offered = {lease.id: lease for lease in mine if lease.state is LeaseState.OFFERED}
+    places = [
+        Place(ticket, 0, now, len(pool.queue), offered[ticket.lease])
+        for ticket in books.tickets.live()
+        if ticket.user == person.name and ticket.lease in offered
+    ]
+    if any(ticket.user == person.name for ticket in pool.queue.values()):
+        line = forecast(pool, queue_terms(desk, books, pool, now), desk.rules, now)
+        for serving in line:
+            if serving.ticket.user == person.name:
+                eta: datetime | None = serving.placement.start if serving.placement else None
+                places.append(Place(serving.ticket, serving.position, eta, len(line), blocked=serving.blocked))
+    return Holdings(
+        tuple(Holding(lease, _slots(lease, pool.slots)) for lease in mine if lease.id not in offered),
+        tuple(places),
+        quota.gpus,
+        spent.gpus_held,
+        None if budget is None else quota.gpu_hours,
+        left,
+        desk.rules.window.days,
+    )
 
 
 def _slots(lease: Lease, known: dict[str, Slot]) -> tuple[Slot, ...]:

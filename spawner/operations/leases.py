@@ -334,11 +334,15 @@ def can_extend(desk: Desk, lease_id: str) -> datetime | Deny:
     now = desk.clock()
     with desk.ledger.reading() as books:
         lease = _known(books, lease_id)
-        if lease.ending == _BY_ADMIN:
-            return _ENDED
-        pool = load_pool(books, desk.rules, now, [lease.user])
-        quota = desk.quota(books, Person(lease.user, lease.groups), now)
-        return _extended(desk, books, pool, lease, None, quota, now)
+        return longest(desk, books, load_pool(books, desk.rules, now, [lease.user]), lease, now)
+
+
+def longest(desk: Desk, books: Books, pool: Pool, lease: Lease, now: datetime) -> datetime | Deny:
+    """Tell how long a lease could last, as `can_extend` does."""
+    if lease.ending == _BY_ADMIN:
+        return _ENDED
+    quota = desk.quota(books, Person(lease.user, lease.groups), now)
+    return _extended(desk, books, pool, lease, None, quota, now)
 
 
 def end(

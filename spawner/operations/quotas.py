@@ -11,6 +11,7 @@ from ..ledger import AuditEntry, Books
 from ..policy.limits import Origin
 from ..policy.limits import why as explain
 from ..policy.model import Person
+from ..policy.pool import Pool
 from ..policy.quota import QUOTA_DIMENSIONS, QuotaGrant, Subject
 from .desk import Desk
 from .offers import make_offers
@@ -318,10 +319,14 @@ def account(desk: Desk, person: Person) -> Account:
     """Explain a person's quota, each value with its origin, and what they have used of it."""
     now = desk.clock()
     with desk.ledger.reading() as books:
-        explained = explain(desk.quotas.rules(books, now), person)
-        grants = {key_of(grant): grant for grant in books.quotas.all() if grant.until is None or grant.until > now}
-        pool = load_pool(books, desk.rules, now, [person.name])
-        spent = spent_by(books, pool, person.name, desk.rules, now)
+        return account_of(desk, books, load_pool(books, desk.rules, now, [person.name]), person, now)
+
+
+def account_of(desk: Desk, books: Books, pool: Pool, person: Person, now: datetime) -> Account:
+    """Do what `account` does, in a transaction of the caller's."""
+    explained = explain(desk.quotas.rules(books, now), person)
+    grants = {key_of(grant): grant for grant in books.quotas.all() if grant.until is None or grant.until > now}
+    spent = spent_by(books, pool, person.name, desk.rules, now)
     quota = tuple(
         Explained(dimension, origin, _grant_of(grants, dimension, origin)) for dimension, origin in explained.items()
     )
