@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from .gpus.choice import parse_choice
 from .metrics.settings import MetricsSettings
 from .policy.gpus import SlotKind
+from .policy.homes import DeletedUsers
 from .policy.leases import LeaseRules
 from .policy.model import AtEnd, LimitRule, LimitRules, Profile
 from .policy.quota import ALL, UNLIMITED, Quota, QuotaRule
@@ -346,6 +347,33 @@ class SpawnerSettings(BaseModel):
         return environment
 
 
+class HomeSettings(_Section):
+    """Users' homes: measured, archived, deleted."""
+
+    archive_dir: Path | None = Field(
+        None,
+        description="Directory of archived homes, on a disk with room for them; left out, `homes` in `state_dir`. "
+        "Move what is in it along when you change it.",
+        examples=["/srv/berth-archives"],
+    )
+    grace_days: int = Field(
+        30,
+        ge=0,
+        le=3660,
+        description="From the wish to delete a home until it is deleted, where nobody says otherwise.",
+    )
+    measure_minutes: int = Field(
+        60,
+        ge=0,
+        description="How often the size of each home that is in use is measured, at low priority; 0 for never.",
+    )
+    deleted_users: DeletedUsers = Field(
+        DeletedUsers.KEEP,
+        description="What becomes of the home of a user whom the hub does not know any more: `keep` it, `archive` it, "
+        "or `delete` it after `grace_days`. Who is back by then keeps it.",
+    )
+
+
 class Settings(SpawnerSettings, BaseSettings):
     """A deployment's settings. Read them with `spawner.settings_file.load_settings`."""
 
@@ -367,7 +395,9 @@ class Settings(SpawnerSettings, BaseSettings):
         description="Address at which people reach the hub, where a reverse proxy stands before it.",
         examples=["https://berth.example.org"],
     )
-    state_dir: Path = Field(Path(".berth"), description="Directory of all state but homes: database, secrets, logs.")
+    state_dir: Path = Field(
+        Path(".berth"), description="Directory of all state but homes in use: database, secrets, logs."
+    )
     gpus: str = Field(
         "auto",
         description="Where GPUs come from: `auto` (NVML where there is a driver; two simulated ones in a demo), "
@@ -389,6 +419,7 @@ class Settings(SpawnerSettings, BaseSettings):
         description="Registers a service `automation` with an admin's scopes, for scripts.",
     )
     sign_in: SignIn = Field(default_factory=SignIn, description="How people sign in.")
+    homes: HomeSettings = Field(default_factory=HomeSettings, description="Users' homes.")
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Metrics for Prometheus.")
     console: ConsoleSettings = Field(default_factory=ConsoleSettings, description="Web pages and REST API.")
     pip_index_url: str | None = Field(

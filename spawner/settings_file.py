@@ -68,6 +68,9 @@ def _resolved(settings: Settings, base: Path) -> Settings:
             "shared_dir": settings.shared_dir and _absolute(settings.shared_dir, base),
             "certificates": tuple(_absolute(path, base) for path in settings.certificates),
             "metrics": _absolute_metrics(settings.metrics, base),
+            "homes": settings.homes.model_copy(
+                update={"archive_dir": settings.homes.archive_dir and _absolute(settings.homes.archive_dir, base)}
+            ),
             "database_url": settings.database_url and _absolute_database(settings.database_url, base),
         }
     )

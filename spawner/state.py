@@ -138,6 +138,16 @@ class StateDirectory:
         """What the sign-in's provider said last of its addresses."""
         return self.path / "sign-in-endpoints.json"
 
+    def home_archives(self, configured: Path | None) -> Path:
+        """Give the directory of archived homes.
+
+        Parameters
+        ----------
+        configured
+            What the settings name (`homes.archive_dir`).
+        """
+        return self.path / "homes" if configured is None else configured
+
     @property
     def hub_id_file(self) -> Path:
         return self.path / "hub-id"

@@ -7,7 +7,10 @@ from ..janitor.schedule import loops
 from .deployment import Deployment
 from .output import Output, json_option
 
-LOOPS = ("inventory", "reconcile", "offers", "expiry", "idle", "watchdog")
+LOOPS = (
+    *("inventory", "reconcile", "offers", "expiry", "idle", "watchdog"),
+    *("homes", "archives", "volumes", "sizes", "owners"),
+)
 
 
 @click.command()

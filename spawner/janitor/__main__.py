@@ -50,7 +50,7 @@ def main(root: Path, proxy: str, hub_pid: int, hub_began: datetime) -> None:
     except BerthError as error:
         _LOG.error("%s [%s]", error, error.code)
         sys.exit(1)
-    stop = threading.Event()
+    stop = post.stopping
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         stop.set()

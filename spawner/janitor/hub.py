@@ -12,6 +12,7 @@ from urllib.parse import quote
 _TIMEOUT = 30.0
 _SAVE_TIMEOUT = 15.0
 _LOOK_SECONDS = 0.25
+_PAGED = "application/jupyterhub-pagination+json"
 
 
 class HubUnavailable(Exception):
@@ -68,6 +69,33 @@ class Hub:
             time.sleep(_LOOK_SECONDS)
         return True
 
+    def users(self) -> frozenset[str]:
+        """Give the names of all users that the hub knows.
+
+        Raises
+        ------
+        HubUnavailable
+            Also if what it says cannot be all.
+        """
+        names: list[str] = []
+        offset: int | None = 0
+        total = 0
+        while offset is not None:
+            url = f"{self.api_url.rstrip('/')}/users?offset={offset}&limit=200"
+            status, said = self._request("GET", url, None, _TIMEOUT, accept=_PAGED)
+            self._good(status, said, {200})
+            try:
+                answer = json.loads(said)
+                names += [str(user["name"]) for user in answer["items"]]
+                pagination = answer["_pagination"]
+                offset, total = pagination["next"] and int(pagination["next"]["offset"]), int(pagination["total"])
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise HubUnavailable(f"the hub said something else than expected: {said[:300]}") from error
+        found = frozenset(names)
+        if len(found) < total:  # somebody was deleted while we asked, so that another has been passed over
+            raise HubUnavailable(f"the hub named {len(found)} of {total} users")
+        return found
+
     def _runs(self, user: str, server: str) -> bool:
         status, said = self._call("GET", f"users/{quote(user, safe='')}?include_stopped_servers")
         if status == 404:  # with its user
@@ -100,9 +128,9 @@ class Hub:
     def _call(self, method: str, path: str, body: object = None) -> tuple[int, str]:
         return self._request(method, f"{self.api_url.rstrip('/')}/{path}", body, _TIMEOUT)
 
-    def _request(self, method: str, url: str, body: object, timeout: float) -> tuple[int, str]:
+    def _request(self, method: str, url: str, body: object, timeout: float, *, accept: str = "*/*") -> tuple[int, str]:
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"token {self.token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"token {self.token}", "Content-Type": "application/json", "Accept": accept}
         request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310  the deployment's own address
         # No proxy of the environment: this is about this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

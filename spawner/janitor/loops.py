@@ -31,11 +31,14 @@ class Loop:
         Finds what is to be done; changes nothing itself.
     every
         Seconds from the end of one turn to the begin of the next.
+    long
+        Whether a turn may take hours, and still goes well.
     """
 
     name: str
     look: Look
     every: float
+    long: bool = False
 
 
 class Runner:
@@ -88,6 +91,12 @@ class Runner:
         while not over.wait(_HELD.total_seconds() / 3):
             with contextlib.suppress(Exception):
                 self._take()
+                if self._loop.long:
+                    self._say_at_work()
+
+    def _say_at_work(self) -> None:
+        with self._post.desk.ledger.transaction() as books:
+            books.loops.beat(self._loop.name, self._owner, self._post.desk.clock(), result="at work", ok=True)
 
     def give_back(self) -> None:
         """Let another janitor have the loop at once."""

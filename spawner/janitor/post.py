@@ -1,7 +1,9 @@
 """What every loop starts from."""
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import docker
 
@@ -12,6 +14,7 @@ from ..policy.gpus import LOCAL_NODE
 from ..policy.leases import Lease
 from ..policy.reconcile import Grace
 from ..settings import Settings
+from ..state import StateDirectory
 from .hub import Hub, HubUnavailable
 
 
@@ -29,6 +32,8 @@ class Post:
         None where there is no hub to be asked, as on the command line.
     hub_began
         When the hub's process began; starts of an earlier one are over.
+    stopping
+        Set when this process is to end; what takes long looks at it.
     """
 
     desk: Desk
@@ -39,6 +44,12 @@ class Post:
     hub: Hub | None = None
     hub_began: datetime | None = None
     node: str = LOCAL_NODE
+    stopping: threading.Event = field(default_factory=threading.Event, compare=False)
+
+    @property
+    def archive_dir(self) -> Path:
+        """Where archived homes lie."""
+        return StateDirectory(self.settings.state_dir).home_archives(self.settings.homes.archive_dir)
 
     @property
     def grace(self) -> Grace:

@@ -1,6 +1,7 @@
 """All loops, and how often each takes its turn."""
 
 from ..settings import Settings
+from .homes import archive_steps, home_steps, owner_steps, size_steps, volume_steps
 from .loops import Loop
 from .tasks import expiry_steps, idle_steps, inventory_steps, offer_steps, reconcile_steps
 from .watchdog import watchdog_steps
@@ -14,4 +15,9 @@ def loops(settings: Settings) -> tuple[Loop, ...]:
         Loop("expiry", expiry_steps, 5.0),
         Loop("idle", idle_steps, 30.0),
         Loop("watchdog", watchdog_steps, 15.0),
+        Loop("homes", home_steps, 5.0, long=True),
+        Loop("archives", archive_steps, 5.0, long=True),
+        Loop("volumes", volume_steps, 20.0),
+        Loop("sizes", size_steps, 60.0, long=True),
+        Loop("owners", owner_steps, 900.0),
     )

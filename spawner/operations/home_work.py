@@ -103,8 +103,8 @@ def to_be_measured(desk: Desk, every: timedelta, count: int) -> list[Home]:
     return homes[:count]
 
 
-def note_size(desk: Desk, volume: str, size: int, newest: datetime | None) -> bool:
-    """Note what a home takes on the disk."""
+def note_size(desk: Desk, volume: str, size: int | None, newest: datetime | None) -> bool:
+    """Note what a home takes on the disk; None where that could not be measured."""
     return _change(desk, volume, lambda home, now: keeping.measured(home, size, newest, now)) is not None
 
 

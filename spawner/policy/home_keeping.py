@@ -54,12 +54,18 @@ def seen(home: Home, there: bool, in_use: bool, looked_at: datetime) -> Home | N
     return replace(home, in_use=in_use, last_used_at=noted)
 
 
-def measured(home: Home, size: int, newest: datetime | None, now: datetime) -> Home:
-    """Take over what a measurement found; `newest` is when a file in it changed last, by the file's own word."""
+def measured(home: Home, size: int | None, newest: datetime | None, now: datetime) -> Home:
+    """Take over what a measurement found: None where it could not be measured, and keeps the size it had.
+
+    Parameters
+    ----------
+    newest
+        When a file in it changed last, by the file's own word.
+    """
     used = home.last_used_at
     if newest is not None and newest <= now and (used is None or used < newest):
         used = newest
-    return replace(home, size=size, measured_at=now, last_used_at=used)
+    return replace(home, size=home.size if size is None else size, measured_at=now, last_used_at=used)
 
 
 def to_be_measured(home: Home, every: timedelta, now: datetime) -> bool:

@@ -34,7 +34,12 @@ def container_name(hub_id: str, user: str, server: str) -> str:
 
 def home_volume_name(hub_id: str, user: str) -> str:
     """Name the volume that holds a user's home in one hub; all servers of the user share it."""
-    return f"berth-{hub_id}-home-{slug(user)}-{_digest('home', hub_id, user)}"
+    return f"{home_volume_prefix(hub_id)}{slug(user)}-{_digest('home', hub_id, user)}"
+
+
+def home_volume_prefix(hub_id: str) -> str:
+    """Give what the names of one hub's homes begin with."""
+    return f"berth-{hub_id}-home-"
 
 
 def cuda_volume_name(hub_id: str, model: str) -> str:

@@ -1,12 +1,13 @@
-"""Archives of real directories: nothing is lost, whatever a home holds and whenever the work is cut off."""
+"""Archives of real directories: nothing is lost, whatever a home holds.
+
+What becomes of work that is killed, tests/janitor/test_homes.py tries.
+"""
 
 import contextlib
 import os
-import signal
 import socket
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,18 +142,11 @@ def test_progress_is_told(home: Path, target: Path, tmp_path: Path) -> None:
 # --- what goes wrong ----------------------------------------------------------------------------------------------
 
 
-def steps_of(work: str) -> list[str]:
-    return {
-        "pack": ["opened", "writing", "written", "checking", "checked", "packed"],
-        "unpack": ["unpacking", "unpacked"],
-    }[work]
-
-
 class _Over(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", steps_of("pack"))
+@pytest.mark.parametrize("step", ["opened", "writing", "written", "checking", "checked", "packed"])
 def test_work_that_is_ended_leaves_no_half_archive(home: Path, target: Path, step: str) -> None:
     before = told(home)
 
@@ -166,51 +160,6 @@ def test_work_that_is_ended_leaves_no_half_archive(home: Path, target: Path, ste
     # Once it is checked and has its name, it stays.
     assert target.exists() == (step == "packed")
     assert told(home) == before
-
-
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from spawner.engine.archives import pack, unpack
-step, work, *arguments = sys.argv[1:]
-
-def pulse(now, done):
-    if now == step:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-if work == "pack":
-    pack(Path(arguments[0]), Path(arguments[1]), pulse)
-else:
-    unpack(Path(arguments[0]), Path(arguments[1]), arguments[2], pulse)
-"""
-
-
-def killed(step: str, work: str, *arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-c", _KILLED, step, work, *arguments], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-
-
-@pytest.mark.parametrize("step", steps_of("pack"))
-def test_killed_while_packing(home: Path, target: Path, tmp_path: Path, step: str) -> None:
-    before = told(home)
-    killed(step, "pack", str(home), str(target))
-    assert told(home) == before
-    if target.exists():  # then it is a good one
-        assert step == "packed"
-    packed = pack(home, target, nothing)  # and once more, over what is left
-    assert not partial(target).exists()
-    (tmp_path / "back").mkdir()
-    unpack(target, tmp_path / "back", packed.sha256, nothing)
-    assert told(tmp_path / "back") == before
-
-
-@pytest.mark.parametrize("step", steps_of("unpack"))
-def test_killed_while_unpacking(home: Path, target: Path, tmp_path: Path, step: str) -> None:
-    packed = pack(home, target, nothing)
-    content = target.read_bytes()
-    (tmp_path / "back").mkdir()
-    killed(step, "unpack", str(target), str(tmp_path / "back"), packed.sha256)
-    assert target.read_bytes() == content
 
 
 def test_a_file_that_is_written_to_meanwhile(home: Path, target: Path) -> None:

@@ -105,10 +105,10 @@ def test_a_ledger_that_is_away(watch: Watch, caplog: pytest.LogCaptureFixture) -
     hidden = file.with_name("hidden")
     watch.office.ledger.close()
     file.rename(hidden)
-    assert [runner.turn() for runner in runners] == [False] * 6
-    assert caplog.text.count("cannot be opened") == 6
+    assert [runner.turn() for runner in runners] == [False] * 11
+    assert caplog.text.count("cannot be opened") == 11
     hidden.rename(file)
-    assert [runner.turn() for runner in runners] == [True] * 6
+    assert [runner.turn() for runner in runners] == [True] * 11
     assert record(watch, "offers").succeeded_at == NOW
     assert watch.office.lease(lease.id) == lease
 
@@ -277,6 +277,26 @@ def test_all_loops_are_looked_after(watch: Watch) -> None:
         "expiry": 5,
         "idle": 30,
         "watchdog": 15,
+        "homes": 5,
+        "archives": 5,
+        "volumes": 20,
+        "sizes": 60,
+        "owners": 900,
     }
     watch.settings(leases={"reconcile_seconds": 3})
     assert {loop.name: loop.every for loop in all_loops(watch.post.settings)}["reconcile"] == 3
+
+
+def test_a_turn_that_takes_long_is_told_to_go_well(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "_HELD", timedelta(seconds=0.3))
+    seen: list[str] = []
+
+    def work() -> bool:
+        eventually(lambda: record(watch, "tidy").succeeded_at)
+        seen.append(record(watch, "tidy").result)
+        return True
+
+    runner = Runner(watch.post, Loop("tidy", lambda _: [Step("work", work)], 5, long=True), "me")
+    assert runner.turn()
+    assert seen == ["at work"]
+    assert record(watch, "tidy").result == "1 of 1 steps changed something"

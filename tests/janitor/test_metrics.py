@@ -28,7 +28,10 @@ from ..support.waiting import eventually
 from .conftest import Watch
 
 START = NOW.timestamp()
-LOOPS = ["inventory", "reconcile", "offers", "expiry", "idle", "watchdog"]
+LOOPS = [
+    *("inventory", "reconcile", "offers", "expiry", "idle", "watchdog"),
+    *("homes", "archives", "volumes", "sizes", "owners"),
+]
 DECLARED = {metric.name: metric.labels for metric in LEASE_METRICS}
 NAMES = Pseudonyms(None)
 
@@ -197,6 +200,11 @@ def test_how_the_loops_go(office: Office, watch: Watch, serve_metrics: Serve) ->
         "expiry": 5,
         "idle": 30,
         "watchdog": 15,
+        "homes": 5,
+        "archives": 5,
+        "volumes": 20,
+        "sizes": 60,
+        "owners": 900,
     }
     scrape.runners["offers"].turn()
     office.wait(MINUTE)

@@ -22,7 +22,10 @@ from ..support.processes import process
 from ..support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-NAMES = {"inventory", "reconcile", "offers", "expiry", "idle", "watchdog"}
+NAMES = {
+    *("inventory", "reconcile", "offers", "expiry", "idle", "watchdog"),
+    *("homes", "archives", "volumes", "sizes", "owners"),
+}
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
