@@ -173,7 +173,7 @@ c.JupyterHub.services.append(
     }
 )
 c.JupyterHub.load_roles += [
-    {"name": "console", "services": ["console"], "scopes": ["list:users", "read:users"]},
+    {"name": "console", "services": ["console"], "scopes": ["list:users", "read:users", "read:servers"]},
     {"name": "user", "scopes": ["self", "access:services!service=console", *map(str, OF_PEOPLE)]},
 ]
 

@@ -9,7 +9,7 @@ import requests
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import HTTPError
 
-from ..errors import HubNotReady, HubRefused
+from ..errors import HubNotReady, HubRefused, UnknownName
 
 _SECONDS = 20.0
 _REMEMBERED_SECONDS = 30
@@ -144,7 +144,15 @@ def _words(answer: requests.Response) -> str:
 
 
 def quoted(*names: str) -> str:
-    """Join names into a path."""
+    """Join names into a path.
+
+    Raises
+    ------
+    UnknownName
+        If one of them would lead elsewhere: nothing has such a name.
+    """
+    if not {"", ".", ".."}.isdisjoint(names):
+        raise UnknownName("Nothing is named so.")
     return "/".join(quote(name, safe="") for name in names)
 
 

@@ -8,10 +8,10 @@ from ..ledger import LeaseFilter, Only, Used
 from ..policy.accounting import days, from_ms, hours_to_ms, idle_ms, idle_part_ms, length_ms, to_ms
 from ..policy.gpus import Slot
 from ..policy.leases import Lease, LeaseState
-from ..policy.model import Deny, Person
+from ..policy.model import AtEnd, Deny, Person
 from .desk import Desk
 from .holdings import Holdings, held
-from .leases import longest
+from .leases import choose_at_end, end, longest
 from .offers import Place
 from .pools import load_pool
 from .quotas import Account, account_of
@@ -113,6 +113,13 @@ def history(
     return [PastLease(lease, tuple(models.get(slot, "") for slot in lease.slots)) for lease in found]
 
 
+def with_models(desk: Desk, lease: Lease) -> PastLease:
+    """Look up the models of a lease's slots."""
+    with desk.ledger.reading() as books:
+        models = books.gpus.models(lease.slots)
+    return PastLease(lease, tuple(models.get(slot, "") for slot in lease.slots))
+
+
 def own_lease(desk: Desk, user: str, lease_id: str) -> Lease | None:
     """Give a user's lease; None if it is not theirs, or there is none."""
     with desk.ledger.reading() as books:
@@ -125,6 +132,18 @@ def own_place(desk: Desk, user: str, ticket_id: str) -> str | None:
     with desk.ledger.reading() as books:
         found = [one for one in books.tickets.live() if one.id == ticket_id and one.user == user]
     return found[0].request.server if found else None
+
+
+def give_back(desk: Desk, lease_id: str, at_end: AtEnd, actor: str) -> Lease:
+    """Give the GPUs of a lease back before its end.
+
+    Raises
+    ------
+    LeaseLost
+        If it has ended, or is being ended.
+    """
+    choose_at_end(desk, lease_id, at_end)
+    return end(desk, lease_id, actor, "", code="released")
 
 
 @dataclass(frozen=True, slots=True)

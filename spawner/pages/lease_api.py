@@ -19,7 +19,7 @@ from typing import Any
 from jupyterhub.utils import exponential_backoff
 
 from ..operations import holdings, leases
-from ..operations.desk import Desk
+from ..operations.mine import give_back
 from ..policy.leases import Lease, LeaseState
 from ..policy.leasing import describe
 from ..policy.model import AtEnd, Deny, Person
@@ -106,13 +106,8 @@ class ReleaseHandler(_Acting):
         spawner = self.asked_spawner("servers")
         at_end = at_end_in(self.body())
         lease = await self.lease_of(spawner)
-        await self.operate(spawner, _give_back, lease.id, at_end, self.current_user.name)
+        await self.operate(spawner, give_back, lease.id, at_end, self.current_user.name)
         self.say({}, 202)
-
-
-def _give_back(desk: Desk, lease_id: str, at_end: AtEnd, actor: str) -> None:
-    leases.choose_at_end(desk, lease_id, at_end)
-    leases.end(desk, lease_id, actor, "", code="released")
 
 
 class RestartHandler(BerthHandler):
