@@ -22,7 +22,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from ..policy.accounting import Interval, days, from_ms, idle_part_ms, offsets
+from ..policy.accounting import Interval, Tally, days, from_ms, idle_part_ms, offsets, per_step
 from ..policy.leases import LeaseRules, UsageRow
 from . import tables
 from .memory import Work
@@ -122,6 +122,12 @@ class UsageStore:
             query = query.where(_usage.c.ended_at > since)
         return [_USAGE.value(row) for row in self._work.connection.execute(query)]
 
+    def of_leases(self, leases: Collection[str]) -> dict[str, Used]:
+        """Give what leases have used of all their slots; none of those that nothing was booked for."""
+        query = select(_usage.c.lease, func.sum(_usage.c.gpu_ms), func.sum(_usage.c.idle_ms))
+        rows = self._work.connection.execute(query.where(_usage.c.lease.in_(leases)).group_by(_usage.c.lease))
+        return {lease: Used(int(gpu_ms), int(idle)) for lease, gpu_ms, idle in rows}
+
     def intervals(self, user: str, since: datetime) -> list[Interval]:
         """List a user's use that ended after `since`: start, end and slots of each lease."""
         return self.intervals_of([user], since)[user]
@@ -201,17 +207,14 @@ class UsageStore:
         if rest or step % _MS:
             raise ValueError(f"From {since} to {until} is no whole number of steps of {step}.")
         values = {"since": begin, "until": finish, "width": width}
-        begun, ended = ([(0, 0)] * (count + 1) for _ in range(2))
-        for rows, place in ((begun, _FROM - _SINCE), (ended, _TO - _SINCE)):
-            at = place // _WIDTH
+        tallies: list[Tally] = []
+        for place in (_FROM - _SINCE, _TO - _SINCE):
+            at, tally = place // _WIDTH, [(0, 0)] * (count + 1)
             query = select(at, func.count(), func.sum(place % _WIDTH)).where(_WITHIN).group_by(at)
             for number, many, over in self._work.connection.execute(query, values):
-                rows[number] = int(many), int(over)
-        used, running = [], 0
-        for (starts, late), (ends, early) in zip(begun[:count], ended[:count], strict=True):
-            used.append(running * width + starts * width - late - (ends * width - early))
-            running += starts - ends
-        return used
+                tally[number] = int(many), int(over)
+            tallies.append(tally[:count])
+        return per_step(*tallies, width)
 
     def shares(self, users: Collection[str], now: datetime, half_life: timedelta) -> Mapping[str, float]:
         """Give the decayed use of users (`spawner.policy.accounting.decayed_ms`); each has an entry."""

@@ -1,5 +1,6 @@
 """The life of a lease: acquired, active, released, closed; each step one transaction."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -73,6 +74,7 @@ class Unfinished:
 _BY_ADMIN = "ended_by_admin"
 _ENDED = Deny("lease_over", "An admin is ending this lease; ask them if you need it for longer.")
 
+Check = Callable[[Lease], None]
 Answer = Granted | Queued | OnCpu | Unfinished | Deny
 
 
@@ -296,7 +298,14 @@ def _usage(books: Books, lease: Lease, start: datetime, end: datetime) -> list[U
 
 
 def extend(
-    desk: Desk, lease_id: str, hours: float | None, actor: str, why: str = "", *, by_admin: bool = False
+    desk: Desk,
+    lease_id: str,
+    hours: float | None,
+    actor: str,
+    why: str = "",
+    *,
+    by_admin: bool = False,
+    check: Check | None = None,
 ) -> Lease | Deny:
     """Make a lease last longer, as far as its user's quota and the queue allow.
 
@@ -304,10 +313,14 @@ def extend(
     ----------
     by_admin
         Whether it may also be one that an admin is ending.
+    check
+        Is given the lease as it is, while nobody else can change it; nothing is done if it raises.
     """
     with desk.ledger.transaction() as books:
         now = desk.clock()
         lease = _known(books, lease_id)
+        if check is not None:
+            check(lease)
         if lease.ending == _BY_ADMIN and not by_admin:
             return _ENDED
         pool = load_pool(books, desk.rules, now, [lease.user])
@@ -352,6 +365,7 @@ def end(
     why: str,
     notice: timedelta = timedelta(0),
     code: str = _BY_ADMIN,
+    check: Check | None = None,
 ) -> Lease:
     """Let a lease end, after `notice`; the janitor then ends it as any other.
 
@@ -359,10 +373,14 @@ def end(
     ----------
     code
         Why, see `spawner.policy.leases.Lease.ending`; ``released`` where its own user gives it back.
+    check
+        As in `extend`.
     """
     with desk.ledger.transaction() as books:
         now = desk.clock()
         lease = _known(books, lease_id)
+        if check is not None:
+            check(lease)
         if lease.state not in {LeaseState.OFFERED, LeaseState.PENDING, LeaseState.ACTIVE}:
             raise LeaseLost(f"Lease {lease_id} is {lease.state} already.")
         if lease.state is LeaseState.OFFERED:

@@ -48,6 +48,24 @@ def drop(desk: Desk, user: str, server: str | None, actor: str, why: str) -> lis
         return dropped
 
 
+def drop_ticket(desk: Desk, ticket_id: str, actor: str, why: str) -> Ticket:
+    """Take one place out of the queue, with the offer if it holds one.
+
+    Raises
+    ------
+    UnknownName
+        If it does not wait.
+    """
+    with desk.ledger.transaction() as books:
+        now = desk.clock()
+        ticket = next((one for one in books.tickets.live() if one.id == ticket_id), None)
+        if ticket is None:
+            raise UnknownName(f"No ticket {ticket_id} waits; `berth queue` lists those that do.")
+        _drop(books, ticket, actor, why, now)
+        make_offers(desk, books, now)
+        return ticket
+
+
 def _drop(books: Books, ticket: Ticket, actor: str, why: str, now: datetime) -> None:
     held = books.leases.get(ticket.lease) if ticket.lease else None
     if held is not None and held.state is LeaseState.OFFERED:

@@ -67,6 +67,37 @@ def offsets(begin: datetime, finish: datetime, zone: tzinfo) -> Iterator[tuple[i
         low = high
 
 
+Tally = list[tuple[int, int]]
+"""Per step: how many intervals begin (or end) in it, and the sum of how many milliseconds after its begin."""
+
+
+def per_step(begun: Tally, ended: Tally, width: int) -> list[int]:
+    """Give what lies in each step, in milliseconds, of intervals of which only begins and ends are counted.
+
+    All but those that begin or end in a step and those before take the whole of it.
+    """
+    used, running = [], 0
+    for (starts, late), (ends, early) in zip(begun, ended, strict=True):
+        used.append((running + starts - ends) * width - late + early)
+        running += starts - ends
+    return used
+
+
+def spread(intervals: Iterable[Interval], begin: datetime, finish: datetime, step: timedelta) -> list[int]:
+    """Give the GPU-milliseconds of intervals within each step from `begin` to `finish`, a whole number of steps."""
+    first, last, width = to_ms(begin), to_ms(finish), step // _MS
+    tallies: list[Tally] = [[(0, 0)] * ((last - first) // width + 1) for _ in range(2)]
+    for start, end, slots in intervals:
+        edges = max(to_ms(start), first), min(to_ms(end), last)
+        if edges[0] < edges[1]:
+            for tally, edge in zip(tallies, edges, strict=True):
+                place, over = divmod(edge - first, width)
+                many, sum_over = tally[place]
+                tally[place] = many + slots, sum_over + over * slots
+    begun, ended = tallies
+    return per_step(begun[:-1], ended[:-1], width)
+
+
 def used_ms(intervals: Iterable[Interval], now: datetime, window: timedelta) -> int:
     """Give the GPU-milliseconds used in the rolling window that ends at `now`."""
     return sum(overlap_ms(start, end, now - window, now) * slots for start, end, slots in intervals)
