@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from spawner.console.callers import FORM_FIELD
@@ -79,7 +79,7 @@ BODIES: dict[str, Mapping[str, Any]] = {}
 QUERIES: dict[str, Mapping[str, str]] = {}
 
 
-def call(world: World, called: Called, somebody: Visitor, *, own: bool, csrf: bool = True) -> httpx.Response:
+def call(world: World, called: Called, somebody: Visitor, *, own: bool, csrf: bool = True) -> httpx2.Response:
     path = called.at(values(world, own=own))
     options: dict[str, Any] = {"follow_redirects": False, "headers": {"If-Match": "*"}}
     options["params"] = QUERIES.get(str(called))
@@ -88,11 +88,11 @@ def call(world: World, called: Called, somebody: Visitor, *, own: bool, csrf: bo
             options["json"] = BODIES.get(str(called), example_body(world.console.app, called))
         else:
             options["data"] = {**({FORM_FIELD: somebody.form_token} if csrf else {}), **BODIES.get(str(called), {})}
-    answer: httpx.Response = somebody.request(called.method, path, **options)
+    answer: httpx2.Response = somebody.request(called.method, path, **options)
     return answer
 
 
-def let_in(answer: httpx.Response) -> bool:
+def let_in(answer: httpx2.Response) -> bool:
     """Tell whether somebody was let in, whatever came of it."""
     to_hub = answer.status_code == 302 and "/hub/api/oauth2/authorize" in answer.headers["Location"]
     return answer.status_code not in {401, 403} and not to_hub

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -106,7 +106,7 @@ def sender(world: World, role: str) -> Visitor:
     return world.console.anonymous() if held is None else world.console.as_user(held[0], scopes=held[1])
 
 
-def told_too_much(world: World, answer: httpx.Response) -> set[str]:
+def told_too_much(world: World, answer: httpx2.Response) -> set[str]:
     """List what an answer to somebody who may see their own only tells of others.
 
     Where nothing is done, a problem may repeat what was asked for.
@@ -114,7 +114,7 @@ def told_too_much(world: World, answer: httpx.Response) -> set[str]:
     found = {secret for secret in world.secrets if secret in answer.text}
     if answer.is_success:
         return found
-    asked = httpx.URL(answer.request.url)
+    asked = httpx2.URL(answer.request.url)
     said = f"{asked.path}?{asked.params} {answer.request.content.decode('utf-8', 'replace')}"
     return {secret for secret in found if secret not in said}
 
