@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
-import httpx
+import httpx2
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -141,9 +141,9 @@ class Visitor(TestClient):
 
     form_token = ""
 
-    def send_form(self, path: str, **fields: Any) -> httpx.Response:
+    def send_form(self, path: str, **fields: Any) -> httpx2.Response:
         """Send a form of a page, as a browser does; the redirect that follows is not followed."""
-        answer: httpx.Response = self.post(path, data={FORM_FIELD: self.form_token, **fields}, follow_redirects=False)
+        answer: httpx2.Response = self.post(path, data={FORM_FIELD: self.form_token, **fields}, follow_redirects=False)
         return answer
 
 
