@@ -23,6 +23,7 @@ MEDIA_TYPE = "application/problem+json"
 # All others are conflicts with how things are: 409.
 _STATUS: dict[type[BerthError], int] = {
     errors.UnknownName: 404,
+    errors.QuotaChanged: 412,
     errors.QuotaInvalid: 422,
     errors.LedgerUnavailable: 503,
     errors.LedgerOutdated: 503,

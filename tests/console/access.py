@@ -54,6 +54,18 @@ ACCESS: dict[str, Access] = {
     # The API
     "GET api/v1/openapi.json": ANYONE,
     "GET api/v1/me": of_all(),
+    "GET api/v1/quotas": of_all(Scope.READ),
+    "GET api/v1/quotas/default/{dimension}": of_all(Scope.READ),
+    "PUT api/v1/quotas/default/{dimension}": of_all(Scope.QUOTAS),
+    "DELETE api/v1/quotas/default/{dimension}": of_all(Scope.QUOTAS),
+    "GET api/v1/quotas/export": of_all(Scope.READ),
+    "POST api/v1/quotas/import": of_all(Scope.QUOTAS),
+    "POST api/v1/quotas/preview": of_all(Scope.QUOTAS),
+    "GET api/v1/quotas/table": of_all(Scope.READ),
+    "GET api/v1/quotas/{subject}/{name:path}/{dimension}": of_all(Scope.READ),
+    "PUT api/v1/quotas/{subject}/{name:path}/{dimension}": of_all(Scope.QUOTAS),
+    "DELETE api/v1/quotas/{subject}/{name:path}/{dimension}": of_all(Scope.QUOTAS),
+    "GET api/v1/users/{name}/quota": of_owner(Scope.SELF_READ, Scope.READ),
     # Pages
     "GET ": of_all(Scope.SELF_READ),
     "GET language/{code}": ANYONE,

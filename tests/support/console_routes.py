@@ -59,7 +59,8 @@ def _routes(app: FastAPI) -> Iterator[Called]:
 def example_body(app: FastAPI, called: Called) -> Any:
     """Make a small body that the API's description allows; None where it asks for none."""
     api = app.openapi()
-    operation = api["paths"][f"{PREFIX}{called.path}"][called.method.lower()]
+    path = re.sub(r"{(\w+):\w+}", r"{\1}", called.path)
+    operation = api["paths"][f"{PREFIX}{path}"][called.method.lower()]
     content = operation.get("requestBody", {}).get("content", {})
     if "application/json" not in content:
         return None

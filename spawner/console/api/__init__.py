@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 
 from ..problems import RESPONSES
-from . import me
+from . import me, quota_files, quotas
 
-TOPICS = [me]
+TOPICS = [me, quota_files, quotas]
 
 
 def api_router() -> APIRouter:
