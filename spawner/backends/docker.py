@@ -26,6 +26,7 @@ from ..settings import SpawnerSettings
 from . import metrics
 from .failures import exited, silent
 from .form import render_form
+from .homes import hold_home, home_back
 from .image import image_here
 from .leases import INTERRUPTED_SECONDS
 from .life import LeasedDockerSpawner
@@ -169,6 +170,7 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         try:
             request, grant = await self._admitted()
             self.clean = request.clean
+            await home_back(self)
             return await self._start_granted(await self.lease_gpus(grant, request))
         except BerthError as error:
             if isinstance(error, GpuRefused):
@@ -206,6 +208,7 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         user_network, _ = await asyncio.gather(self._network(), self._image_here(image))
         with metrics.phase("create"):
             spec = build_spec(self, grant, image, user_network, await self._gpu_access(image))
+            await hold_home(self)
             self._touched = True
             self._made = self.object_id = await self._obtain_container(spec)
             self._watch()

@@ -112,10 +112,11 @@ def find(desk: Desk, name: str) -> Home:
     UnknownName
     """
     with desk.ledger.reading() as books:
-        return _find(books, name)
+        return find_in(books, name)
 
 
-def _find(books: Books, name: str) -> Home:
+def find_in(books: Books, name: str) -> Home:
+    """Likewise, in a transaction."""
     home = books.homes.get(name)
     if home is None:
         # An owner has several only where hubs share a ledger; of these the one that is there.
@@ -176,7 +177,7 @@ def _decide(
 ) -> Answer:
     with desk.ledger.transaction() as books:
         now = desk.clock()
-        home = _find(books, name)
+        home = find_in(books, name)
         if version is not None and version != home.version:
             raise HomeChanged(
                 f"The home of {home.owner} is {home.state} by now, as {home.asked_by or 'somebody'} wished. "
