@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 
 from ..problems import RESPONSES
-from . import me, quota_files, quotas
+from . import audit, leases, me, queue, quota_files, quotas, usage
 
-TOPICS = [me, quota_files, quotas]
+TOPICS = [audit, leases, me, queue, quota_files, quotas, usage]
 
 
 def api_router() -> APIRouter:
