@@ -9,7 +9,7 @@ from .grafana import stop_grafana
 from .hub import stop_hub, stop_proxy
 from .monitoring import stop_monitoring
 from .output import Output, json_option
-from .purge import purge_engine, purge_state
+from .purge import purge_archives, purge_engine, purge_state
 
 
 @click.command()
@@ -69,4 +69,5 @@ def _purge(deployment: Deployment, hub_id: str, output: Output, removed: list[st
             f"{str(error).rstrip('.')}. Containers, homes or the network of this hub (label berth.hub={hub_id}) "
             f"may be left, so its state in {deployment.state.path} was kept; repeat `make down PURGE=1` later."
         ) from None
+    purge_archives(deployment.state.home_archives(deployment.settings.homes.archive_dir), hub_id, note)
     purge_state(deployment.state, note)

@@ -12,6 +12,7 @@ from .down import down
 from .exporter import exporter
 from .firewall import firewall
 from .gpus import gpus
+from .homes import homes
 from .images import images
 from .janitor import janitor
 from .leases import leases
@@ -50,6 +51,7 @@ for _command in (
     exporter,
     firewall,
     gpus,
+    homes,
     images,
     janitor,
     leases,

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 from docker.errors import APIError, NotFound
 
@@ -9,7 +10,7 @@ from ..engine.client import engine_errors
 from ..engine.network import remove_network
 from ..engine.view import HUB_LABEL
 from ..errors import EngineUnavailable, SettingsInvalid
-from ..policy.names import network_name
+from ..policy.names import home_volume_prefix, network_name
 from ..state import StateDirectory
 from .deployment import connect
 
@@ -58,6 +59,25 @@ def purge_engine(hub_id: str, note: Callable[[str], None]) -> None:
         client.close()
     if failures:
         raise EngineUnavailable("The Docker Engine did not remove " + "; ".join(failures))
+
+
+def purge_archives(directory: Path, hub_id: str, note: Callable[[str], None]) -> None:
+    """Remove a hub's archived homes, where they lie outside its state; other files stay.
+
+    Raises
+    ------
+    SettingsInvalid
+        If one cannot be removed.
+    """
+    prefix = home_volume_prefix(hub_id)
+    try:
+        found = sorted(directory.iterdir()) if directory.is_dir() else []
+        for path in found:
+            if path.name.removeprefix(".").startswith(prefix):
+                path.unlink()
+                note(f"archive {path.name}")
+    except OSError as error:
+        raise SettingsInvalid(f"{error.filename} cannot be removed: {error.strerror}.") from None
 
 
 def purge_state(state: StateDirectory, note: Callable[[str], None]) -> None:

@@ -14,13 +14,16 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 # Raised before there is a server to ask for: by `berth`, or when the hub starts.
 _NOT_A_START = {
+    "archive_failed",
     "base_image_unavailable",
     "cache_not_warmed",
     "gpu_probe_failed",
+    "quota_changed",
     "quota_invalid",
     "unknown_name",
     "disk_nearly_full",
     "error",
+    "home_changed",
     "hub_not_ready",
     "hub_refused",
     "image_build_failed",
@@ -67,8 +70,9 @@ def test_refusal_codes_are_those_there_are() -> None:
     assert {code for code, status in told.items() if status == "500"} == raised - _NOT_A_START
     sources = [path for room in ("policy", "operations", "backends") for path in (ROOT / "spawner" / room).glob("*.py")]
     denied = {code for path in sources for code in re.findall(r'Deny\(\s*"(\w+)"', path.read_text(encoding="utf-8"))}
-    # Of extensions and reservations, which are told in a sentence.
+    # Of extensions, reservations and homes, which are told in a sentence.
     others = {"lease_over", "no_capacity", "others_wait", "reserved"}
+    others |= {"home_at_rest", "home_in_use", "home_state", "too_late"}
     assert {code for code, status in told.items() if status != "500"} == denied - others
     assert all(f"`{code}`" in text for code in others)
 
