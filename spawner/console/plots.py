@@ -212,6 +212,10 @@ class Plotter:
             Markup("").join(steps) if highest > 0 else "",
         )
 
+    def times(self, start: datetime, end: datetime) -> list[tuple[float, str]]:
+        """Give round times from `start` to `end` for an axis: where each stands, in per cent, and its words."""
+        return list(self._hours(start, end, max((end - start).total_seconds(), 1e-3)))
+
     # --- parts ------------------------------------------------------------------------------------------------
 
     def _figure(

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from . import mine, reading
+from . import audit, free, leases, mine, quota_files, quotas, reading, servers, usage
 
-TOPICS = [reading, mine]
+TOPICS = [reading, mine, servers, free, quota_files, quotas, leases, usage, audit]
 
 
 def pages_router() -> APIRouter:
