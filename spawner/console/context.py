@@ -1,7 +1,7 @@
 """What every request of the console starts from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
@@ -10,11 +10,13 @@ from fastapi import Depends, Request
 from ..operations.desk import Desk
 from ..policy.model import Profile
 from ..settings import Settings
+from .board import Board
 from .hub import Hub
 from .keys import Keys
 from .people import People
 from .readings import Readings
 from .rendering import Pages
+from .watching import Watch
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Console:
     keys: Keys
     readings: Readings
     prefix: str
+    watch: Watch = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "watch", Watch(Board(self.desk, self.readings)))
 
     @property
     def catalogue(self) -> tuple[Profile, ...]:

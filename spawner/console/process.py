@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from .keys import Keys
 from .people import People
 from .readings import Readings
 from .rendering import Pages
+from .watching import Watch
 
 _LOG = logging.getLogger("berth.console")
 _PARENT_SECONDS = 2.0
@@ -51,11 +53,23 @@ def make_console(settings: Settings, environment: "os._Environ[str] | dict[str, 
     )
 
 
+class Server(uvicorn.Server):
+    """A server that does not wait for those who look on."""
+
+    def __init__(self, config: uvicorn.Config, watch: Watch) -> None:
+        super().__init__(config)
+        self._watch = watch
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._watch.close()
+        await super().shutdown(sockets)
+
+
 def run(settings: Settings, root: Path, hub_pid: int) -> None:
     """Serve until told to stop, or until the hub that started this is gone."""
     address = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
     console = make_console(settings, os.environ)
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             create_app(console, root / "node_modules"),
             host=address.hostname or "127.0.0.1",
@@ -64,7 +78,8 @@ def run(settings: Settings, root: Path, hub_pid: int) -> None:
             access_log=False,  # addresses tell who looked at whom
             server_header=False,
             timeout_graceful_shutdown=3,
-        )
+        ),
+        console.watch,
     )
 
     def watch() -> None:

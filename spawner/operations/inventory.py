@@ -1,6 +1,6 @@
 """GPUs: what the probe found, what admins decree, who holds what."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -46,30 +46,76 @@ def set_state(desk: Desk, name: str, state: GpuState, actor: str, why: str) -> G
     UnknownName
         Names the GPUs that there are.
     """
+    [changed] = set_states(desk, [name], state, actor, why)
+    return changed
+
+
+def set_states(
+    desk: Desk,
+    names: Sequence[str],
+    state: GpuState,
+    actor: str,
+    why: str,
+    check: Callable[[Sequence[Gpu]], None] | None = None,
+) -> tuple[Gpu, ...]:
+    """Take GPUs out of service or put them back, all or none.
+
+    Parameters
+    ----------
+    check
+        Called with the GPUs as they are, while nobody else can change them; nothing is done if it raises.
+
+    Raises
+    ------
+    UnknownName
+        Names the GPUs that there are.
+    """
     with desk.ledger.transaction() as books:
         now = desk.clock()
-        gpus = books.gpus.all()
-        gpu = next((gpu for gpu in gpus if name in {gpu.name, gpu.uuid}), None)
-        if gpu is None:
-            known = ", ".join(sorted(gpu.name for gpu in gpus)) or "none"
-            raise UnknownName(f"There is no GPU {name!r}; there are: {known}.")
-        books.gpus.set_state(gpu.uuid, state, actor, why, now)
-        entry = AuditEntry(
-            at=now,
-            actor=actor,
-            action="gpu.state",
-            subject=f"gpu {gpu.uuid}",
-            before={"state": gpu.state, "why": gpu.state_why},
-            after={"state": state, "why": why},
-            why=why,
-        )
-        books.audit.append(entry)
-        if state is GpuState.IN_SERVICE:
-            for slot in books.gpus.slots():
-                if slot.gpu == gpu.uuid:
-                    books.gpus.release_slot(slot.id)
-        _after_change(desk, books, now)
-        return replace(gpu, state=state, state_by=actor, state_why=why, state_since=now)
+        gpus = _named(books.gpus.all(), names)
+        if check is not None:
+            check(gpus)
+        for gpu in gpus:
+            _set_state(books, gpu, state, actor, why, now)
+        if gpus:
+            _after_change(desk, books, now)
+        return tuple(replace(gpu, state=state, state_by=actor, state_why=why, state_since=now) for gpu in gpus)
+
+
+def _named(gpus: Sequence[Gpu], names: Sequence[str]) -> list[Gpu]:
+    known = {gpu.name: gpu for gpu in gpus} | {gpu.uuid: gpu for gpu in gpus}
+    for name in names:
+        if name not in known:
+            there = ", ".join(sorted(gpu.name for gpu in gpus)) or "none"
+            raise UnknownName(f"There is no GPU {name!r}; there are: {there}.")
+    return list({known[name].uuid: known[name] for name in names}.values())
+
+
+def _set_state(books: Books, gpu: Gpu, state: GpuState, actor: str, why: str, now: datetime) -> None:
+    books.gpus.set_state(gpu.uuid, state, actor, why, now)
+    entry = AuditEntry(
+        at=now,
+        actor=actor,
+        action="gpu.state",
+        subject=f"gpu {gpu.uuid}",
+        before={"state": gpu.state, "why": gpu.state_why},
+        after={"state": state, "why": why},
+        why=why,
+    )
+    books.audit.append(entry)
+    if state is GpuState.IN_SERVICE:
+        for slot in books.gpus.slots():
+            if slot.gpu == gpu.uuid:
+                books.gpus.release_slot(slot.id)
+
+
+def decrees(desk: Desk, uuid: str, limit: int = 20) -> list[AuditEntry]:
+    """List what was done to a GPU and its slots, the latest first."""
+    with desk.ledger.reading() as books:
+        slots = [slot.id for slot in books.gpus.slots() if slot.gpu == uuid]
+        subjects = [f"gpu {uuid}", *(f"slot {slot}" for slot in slots)]
+        found = [entry for subject in subjects for entry in books.audit.list(limit=limit, subject=subject)]
+    return sorted(found, key=lambda entry: entry.id, reverse=True)[:limit]
 
 
 @dataclass(frozen=True, slots=True)

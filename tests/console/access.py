@@ -79,6 +79,13 @@ ACCESS: dict[str, Access] = {
     "GET api/v1/usage/week": of_all(Scope.READ),
     "GET api/v1/audit": of_all(Scope.READ),
     "GET api/v1/audit/export": of_all(Scope.READ),
+    # GPUs
+    "GET api/v1/gpus": of_all(Scope.READ),
+    "GET api/v1/gpus/events": of_all(Scope.READ, endless=True),
+    "GET api/v1/gpus/{gpu}": of_all(Scope.READ),
+    "GET api/v1/gpus/{gpu}/series": of_all(Scope.READ),
+    "PUT api/v1/gpus/{gpu}/state": of_all(Scope.GPUS),
+    "POST api/v1/gpus/state-changes": of_all(Scope.GPUS),
     # Pages
     "GET ": of_all(Scope.SELF_READ),
     "GET quotas": of_all(Scope.READ),

@@ -1,5 +1,6 @@
 """GPUs come and go, are taken out of service, are in doubt."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -118,6 +119,31 @@ def test_taken_out_and_put_back(office: Office, state: GpuState) -> None:
         {"state": "in_service", "why": ""},
         {"state": str(state), "why": "new fans"},
     )
+
+
+def test_several_at_once_or_none(office: Office) -> None:
+    office.fit(gpus(3))
+    names = ["gpu0", "SIM-local-0", "gpu2"]
+    before = office.tables()
+
+    def refuse(found: Sequence[Gpu]) -> None:
+        assert [gpu.name for gpu in found] == ["gpu0", "gpu2"]
+        raise LookupError("changed meanwhile")
+
+    with pytest.raises(LookupError, match="meanwhile"):
+        inventory.set_states(office.desk, names, GpuState.DRAINING, "olga", "new fans", refuse)
+    with pytest.raises(UnknownName, match="gpu7"):
+        inventory.set_states(office.desk, [*names, "gpu7"], GpuState.DRAINING, "olga", "new fans")
+    assert office.tables() == before
+    done = inventory.set_states(office.desk, names, GpuState.DRAINING, "olga", "new fans")
+    assert [gpu.name for gpu in done] == ["gpu0", "gpu2"]
+    assert [gpu.state for gpu, _ in inventory.board(office.desk).gpus] == ["draining", "in_service", "draining"]
+    inventory.doubt(office.desk, ["SIM-local-0"], "the driver refused")
+    assert inventory.set_states(office.desk, [], GpuState.DRAINING, "olga", "nothing") == ()
+    assert [(entry.action, entry.actor) for entry in inventory.decrees(office.desk, "SIM-local-0")] == [
+        ("slot.quarantine", "spawner"),
+        ("gpu.state", "olga"),
+    ]
 
 
 def test_an_unknown_gpu_changes_nothing(office: Office) -> None:

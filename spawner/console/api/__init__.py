@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 
 from ..problems import RESPONSES
-from . import audit, leases, me, queue, quota_files, quotas, usage
+from . import audit, gpus, leases, me, queue, quota_files, quotas, usage
 
-TOPICS = [audit, leases, me, queue, quota_files, quotas, usage]
+TOPICS = [audit, gpus, leases, me, queue, quota_files, quotas, usage]
 
 
 def api_router() -> APIRouter:
