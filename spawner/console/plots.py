@@ -100,7 +100,7 @@ class Plotter:
         rows = [(label, [one.values[place] for one in series]) for place, label in enumerate(labels)]
         summary = said or "; ".join(f"{one.name}: {self._write(sum(one.values), unit)}" for one in series)
         table = self._table([one.name for one in series], rows, unit)
-        return self._figure(title, summary, parts, [(one.name, one.colour) for one in series], table, unit)
+        return self._figure(title, summary, parts, [(one.name, one.colour) for one in series], table)
 
     def bar(self, values: Sequence[tuple[float, Colour]], whole: float, said: str) -> Markup:
         """Draw one lying bar, for a table's cell; `said` is what it shows, in words."""
@@ -153,7 +153,7 @@ class Plotter:
         last = [next((value for _, value in reversed(line.points) if value is not None), None) for line in lines]
         ends = "; ".join(f"{line.name}: {self._write(value, unit)}" for line, value in zip(lines, last, strict=True))
         table = self._table([line.name for line in lines], rows, unit)
-        return self._figure(title, said or ends, parts, [(line.name, line.colour) for line in lines], table, unit)
+        return self._figure(title, said or ends, parts, [(line.name, line.colour) for line in lines], table)
 
     def spark(
         self, points: Sequence[tuple[datetime, float | None]], start: datetime, end: datetime, said: str
@@ -225,18 +225,15 @@ class Plotter:
         parts: Sequence[Markup],
         legend: Sequence[tuple[str, str]],
         table: Markup,
-        unit: Unit,
     ) -> Markup:
         keys = [Markup('<li><i class="key {}"></i>{}</li>').format(colour, name) for name, colour in legend]
-        note = {"gpu_hours": self._("GPU-hours")}.get(unit, "")
         return Markup(
             '<figure class="plot"><figcaption><span class="plot-title">{title}</span>'
-            ' <span class="muted">{note}</span><ul class="legend">{keys}</ul></figcaption>'
+            '<ul class="legend">{keys}</ul></figcaption>'
             '<svg class="plot-area" role="img" aria-label="{label}">{parts}</svg>'
             "<details><summary>{summary}</summary>{table}</details></figure>"
         ).format(
             title=title,
-            note=note,
             keys=Markup("").join(keys),
             label=f"{title}. {said}" if said else title,
             parts=Markup("").join(parts),

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from . import audit, free, leases, mine, quota_files, quotas, reading, servers, usage
 
-TOPICS = [reading, mine, servers, free, quota_files, quotas, leases, usage, audit, quota_files, quotas]
+TOPICS = [reading, mine, servers, free, quota_files, quotas, leases, usage, audit, quota_files, quotas, leases, usage, audit]
 
 
 def pages_router() -> APIRouter:
