@@ -14,7 +14,7 @@ from ...policy.admission import profiles_for
 from ...policy.model import AtEnd, Deny, IfBusy, Person, Profile
 from ...policy.request import OPTIONS
 from .. import own
-from ..api.mine_models import LeaseId, ServerKey, StartOptions, TicketId
+from ..api.mine_models import Extension, LeaseId, ServerKey, StartOptions, TicketId
 from ..callers import Caller, allowed
 from ..context import Console, Here
 from ..own import OwnServer, named, servers_of
@@ -214,10 +214,10 @@ def extend(
 ) -> Response:
     _ = here.pages.gettext(request)
     try:
-        wanted = float(hours) if hours.strip() else None
-    except ValueError:
-        raise Problem(422, "invalid_request", _("By how many hours? That is no number.")) from None
-    own.extend(here, caller, lease_id, wanted)
+        wanted = Extension.model_validate({"hours": hours.strip() or None})
+    except ValidationError:
+        raise Problem(422, "invalid_request", _("By how many hours? That is no number above 0.")) from None
+    own.extend(here, caller, lease_id, wanted.hours)
     return go(request, _back(here), _("The lease lasts longer now."))
 
 
