@@ -64,6 +64,8 @@ class Site:
                 continue
             if called.parameters and self.world is None:
                 continue
+            if called.parameters and called.path.startswith("mine/") and name != ANN:
+                continue  # of things that are Ann's
             if name == ANN and access.own not in {*OF_PEOPLE, "custom:berth:read:self"}:
                 continue
             found.append(called.at(values(self.world, own=name == ANN)) if self.world else called.path)

@@ -11,6 +11,10 @@ from ..support.console import OF_HUB_ADMINS
 from ..support.console_world import ANN
 
 
+NOBODY = "nobody"
+"""Scope that no one has: what is done with one's own things by their owner alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """What a route asks of its callers.
@@ -30,7 +34,7 @@ class Access:
     """
 
     own: Scope | None = None
-    others: Scope | None = None
+    others: str | None = None
     anyone: bool = False
     person: bool = False
     endless: bool = False
@@ -44,7 +48,7 @@ def of_all(scope: Scope | None = None, *, person: bool = False, endless: bool = 
     return Access(scope, person=person, endless=endless)
 
 
-def of_owner(own: Scope, others: Scope) -> Access:
+def of_owner(own: Scope, others: str) -> Access:
     return Access(own, others)
 
 
@@ -54,6 +58,20 @@ ACCESS: dict[str, Access] = {
     # The API
     "GET api/v1/openapi.json": ANYONE,
     "GET api/v1/me": of_all(),
+    # One's own
+    "GET api/v1/users/{name}/servers": of_owner(Scope.SELF_READ, Scope.READ),
+    "GET api/v1/users/{name}/servers/{server}": of_owner(Scope.SELF_READ, Scope.READ),
+    "GET api/v1/users/{name}/leases": of_owner(Scope.SELF_READ, Scope.READ),
+    "GET api/v1/users/{name}/queue": of_owner(Scope.SELF_READ, Scope.READ),
+    "GET api/v1/users/{name}/usage": of_owner(Scope.SELF_READ, Scope.READ),
+    "GET api/v1/users/{name}/gpu-use": of_owner(Scope.SELF_READ, Scope.READ),
+    "POST api/v1/users/{name}/servers/{server}/start": of_owner(Scope.SELF, NOBODY),
+    "POST api/v1/users/{name}/servers/{server}/stop": of_owner(Scope.SELF, NOBODY),
+    "POST api/v1/users/{name}/servers/{server}/restart": of_owner(Scope.SELF, NOBODY),
+    "POST api/v1/users/{name}/leases/{lease_id}/extend": of_owner(Scope.SELF, NOBODY),
+    "POST api/v1/users/{name}/leases/{lease_id}/release": of_owner(Scope.SELF, NOBODY),
+    "DELETE api/v1/users/{name}/queue/{ticket_id}": of_owner(Scope.SELF, NOBODY),
+    "GET api/v1/availability": of_all(Scope.SELF_READ),
     "GET api/v1/quotas": of_all(Scope.READ),
     "GET api/v1/quotas/default/{dimension}": of_all(Scope.READ),
     "PUT api/v1/quotas/default/{dimension}": of_all(Scope.QUOTAS),
@@ -79,6 +97,14 @@ ACCESS: dict[str, Access] = {
     "GET api/v1/usage/week": of_all(Scope.READ),
     "GET api/v1/audit": of_all(Scope.READ),
     "GET api/v1/audit/export": of_all(Scope.READ),
+    # Homes
+    "GET api/v1/homes": of_all(Scope.READ),
+    "GET api/v1/homes/summary": of_all(Scope.READ),
+    "GET api/v1/homes/{volume}": of_all(Scope.READ),
+    "POST api/v1/homes/{volume}/archive": of_all(Scope.HOMES),
+    "POST api/v1/homes/{volume}/cancel": of_all(Scope.HOMES),
+    "POST api/v1/homes/{volume}/delete": of_all(Scope.HOMES),
+    "POST api/v1/homes/{volume}/restore": of_all(Scope.HOMES),
     # GPUs
     "GET api/v1/gpus": of_all(Scope.READ),
     "GET api/v1/gpus/events": of_all(Scope.READ, endless=True),
@@ -88,6 +114,24 @@ ACCESS: dict[str, Access] = {
     "POST api/v1/gpus/state-changes": of_all(Scope.GPUS),
     # Pages
     "GET ": of_all(Scope.SELF_READ),
+    "GET mine/now": of_all(Scope.SELF_READ),
+    "GET mine/leases": of_all(Scope.SELF_READ),
+    "GET people/{name}": of_owner(Scope.SELF_READ, Scope.READ),
+    "GET people/{name}/now": of_owner(Scope.SELF_READ, Scope.READ),
+    "GET people/{name}/leases": of_owner(Scope.SELF_READ, Scope.READ),
+    "GET mine/servers/{server}/start": of_all(Scope.SELF),
+    "POST mine/servers/{server}/start": of_all(Scope.SELF),
+    "GET mine/servers/{server}/stop": of_all(Scope.SELF),
+    "POST mine/servers/{server}/stop": of_all(Scope.SELF),
+    "GET mine/servers/{server}/restart": of_all(Scope.SELF),
+    "POST mine/servers/{server}/restart": of_all(Scope.SELF),
+    "GET mine/leases/{lease_id}/extend": of_owner(Scope.SELF, NOBODY),
+    "POST mine/leases/{lease_id}/extend": of_owner(Scope.SELF, NOBODY),
+    "GET mine/leases/{lease_id}/release": of_owner(Scope.SELF, NOBODY),
+    "POST mine/leases/{lease_id}/release": of_owner(Scope.SELF, NOBODY),
+    "GET mine/queue/{ticket_id}/leave": of_owner(Scope.SELF, NOBODY),
+    "POST mine/queue/{ticket_id}/leave": of_owner(Scope.SELF, NOBODY),
+    "GET free": of_all(Scope.SELF_READ),
     "GET quotas": of_all(Scope.READ),
     "GET quotas/why": of_all(Scope.READ),
     "GET quotas/edit": of_all(Scope.QUOTAS),
