@@ -13,7 +13,6 @@
       GpuProbeFailed
       GpuRefused
       GpuRuntimeMissing
-      HomeChanged
       HubNotReady
       HubRefused
       ImageBuildFailed
@@ -118,12 +117,6 @@ class GpuRuntimeMissing(BerthError):
     """The Docker Engine has no way, or not the one asked for, to give GPUs to containers."""
 
     code = "gpu_runtime_missing"
-
-
-class HomeChanged(BerthError):
-    """Somebody has decided about a home since it was looked at. Nothing was written."""
-
-    code = "home_changed"
 
 
 class HubNotReady(BerthError):

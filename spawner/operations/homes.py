@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..errors import HomeChanged, UnknownName
+from ..errors import UnknownName
 from ..ledger import AuditEntry, Books, HomeFilter, HomeSort, HomeSum
 from ..ledger.homes import Position, position_of
 from ..policy import homes as rules
@@ -13,6 +13,7 @@ from ..policy.model import Deny
 from .desk import Desk
 
 Answer = Home | Deny
+Check = Callable[[Home], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,62 +128,53 @@ def find_in(books: Books, name: str) -> Home:
     return home
 
 
-def archive(desk: Desk, name: str, actor: str, why: str, version: int | None = None) -> Answer:
+def archive(desk: Desk, name: str, actor: str, why: str, check: Check | None = None) -> Answer:
     """Wish to pack a home into an archive and to remove its volume.
 
     Parameters
     ----------
     name
         Of the volume, or of its owner.
-    version
-        The home's that was seen; None for any.
+    check
+        Called with the home as it is, before anything is decided; what it raises keeps it as it is.
 
     Raises
     ------
     UnknownName
-    HomeChanged
-        If it has another version by now.
     """
-    return _decide(
-        desk, name, "home.archive", actor, version, lambda home, now: rules.ask_archive(home, actor, why, now)
-    )
+    return _decide(desk, name, "home.archive", actor, check, lambda home, now: rules.ask_archive(home, actor, why, now))
 
 
-def restore(desk: Desk, name: str, actor: str, why: str, version: int | None = None) -> Answer:
+def restore(desk: Desk, name: str, actor: str, why: str, check: Check | None = None) -> Answer:
     """Wish to have an archived home back; parameters and errors as of `archive`."""
-    return _decide(
-        desk, name, "home.restore", actor, version, lambda home, now: rules.ask_restore(home, actor, why, now)
-    )
+    return _decide(desk, name, "home.restore", actor, check, lambda home, now: rules.ask_restore(home, actor, why, now))
 
 
-def delete(desk: Desk, name: str, actor: str, why: str, grace: timedelta, version: int | None = None) -> Answer:
+def delete(desk: Desk, name: str, actor: str, why: str, grace: timedelta, check: Check | None = None) -> Answer:
     """Wish to remove a home for good once a grace period is over; parameters and errors as of `archive`."""
     return _decide(
         desk,
         name,
         "home.delete",
         actor,
-        version,
+        check,
         lambda home, now: rules.ask_delete(home, actor, why, now + grace, now),
     )
 
 
-def cancel(desk: Desk, name: str, actor: str, why: str, version: int | None = None) -> Answer:
+def cancel(desk: Desk, name: str, actor: str, why: str, check: Check | None = None) -> Answer:
     """Take the last wish back; parameters and errors as of `archive`."""
-    return _decide(desk, name, "home.cancel", actor, version, lambda home, now: rules.cancel(home, actor, why, now))
+    return _decide(desk, name, "home.cancel", actor, check, lambda home, now: rules.cancel(home, actor, why, now))
 
 
 def _decide(
-    desk: Desk, name: str, action: str, actor: str, version: int | None, rule: Callable[[Home, datetime], Answer]
+    desk: Desk, name: str, action: str, actor: str, check: Check | None, rule: Callable[[Home, datetime], Answer]
 ) -> Answer:
     with desk.ledger.transaction() as books:
         now = desk.clock()
         home = find_in(books, name)
-        if version is not None and version != home.version:
-            raise HomeChanged(
-                f"The home of {home.owner} is {home.state} by now, as {home.asked_by or 'somebody'} wished. "
-                "Look again and decide anew."
-            )
+        if check is not None:
+            check(home)
         answer = rule(home, now)
         if isinstance(answer, Home):
             books.homes.update(answer)

@@ -220,6 +220,17 @@ def renewed(home: Home, now: datetime) -> Home:
     return Home(home.volume, home.owner, HomeState.PRESENT, now, home.version + 1, archive=home.archive)
 
 
+def possible(home: Home, now: datetime) -> tuple[str, ...]:
+    """List the wishes that a home takes now: ``archive``, ``restore``, ``delete``, ``cancel``."""
+    answers = {
+        "archive": ask_archive(home, "", "", now),
+        "restore": ask_restore(home, "", "", now),
+        "delete": ask_delete(home, "", "", now, now),
+        "cancel": cancel(home, "", "", now),
+    }
+    return tuple(wish for wish, answer in answers.items() if isinstance(answer, Home))
+
+
 # --- in words -----------------------------------------------------------------------------------------------------
 
 _SAID = {

@@ -23,7 +23,6 @@ _NOT_A_START = {
     "unknown_name",
     "disk_nearly_full",
     "error",
-    "home_changed",
     "hub_not_ready",
     "hub_refused",
     "image_build_failed",

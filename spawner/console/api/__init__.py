@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 
 from ..problems import RESPONSES
-from . import audit, gpus, leases, me, queue, quota_files, quotas, usage
+from . import audit, free, gpus, homes, leases, me, mine, queue, quota_files, quotas, servers, usage
 
-TOPICS = [audit, gpus, leases, me, queue, quota_files, quotas, usage]
+TOPICS = [audit, free, gpus, homes, leases, me, mine, queue, quota_files, quotas, servers, usage]
 
 
 def api_router() -> APIRouter:
