@@ -63,6 +63,7 @@ def values(world: World, *, own: bool) -> Mapping[str, str]:
         "server": "lab",
         "subject": "user",
         "dimension": "gpus",
+        "verb": "archive" if own else "delete",
     }
 
 
