@@ -30,7 +30,9 @@ def one_line(text: str) -> str:
 
 Why = Annotated[
     str,
-    Field(min_length=1, max_length=500, pattern=r"^[^\x00]*\S[^\x00]*$", description="For the audit, and the user."),
+    Field(
+        min_length=1, max_length=500, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$", description="For the audit, and the user."
+    ),
     AfterValidator(one_line),
 ]
 
