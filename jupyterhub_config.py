@@ -169,6 +169,7 @@ c.JupyterHub.services.append(
             if name.startswith(_FOR_CHILDREN) and name != "BERTH_API_TOKEN"
         },
         "oauth_no_confirm": True,
+        "display": False,  # the pages have a link of their own, in view
         "oauth_client_allowed_scopes": [*map(str, OF_ADMINS), *AT_HUB, "access:services!service=console"],
     }
 )
@@ -176,6 +177,8 @@ c.JupyterHub.load_roles += [
     {"name": "console", "services": ["console"], "scopes": ["list:users", "read:users", "read:servers"]},
     {"name": "user", "scopes": ["self", "access:services!service=console", *map(str, OF_PEOPLE)]},
 ]
+
+c.JupyterHub.template_vars = {**c.JupyterHub.template_vars, "console": "services/console/"}
 
 # Who reads the hub's metrics; `state.prometheus_token_file` is what Prometheus is told.
 c.JupyterHub.services.append({"name": "prometheus", "api_token": state.prometheus_token})
