@@ -176,7 +176,7 @@ def _confirm(
         "question": _(deed.question) % {"owner": f"\N{FIRST STRONG ISOLATE}{home.owner}\N{POP DIRECTIONAL ISOLATE}"},
         "facts": [],
         "action": f"{here.prefix}homes/{home.volume}/{verb}",
-        "button": _(deed.button) if verb != "cancel" else _("Leave it as it is"),
+        "button": _(deed.button),
         "back": f"{here.prefix}homes/{home.volume}",
         "fields": {"version": home_version(home)},
         "reason": why,
