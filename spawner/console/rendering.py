@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from babel import dates, numbers
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
@@ -47,7 +48,7 @@ class Reader:
 def reader_of(request: Request) -> Reader:
     """Tell the language and time zone of a request."""
     language = choose(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("Accept-Language", ""))
-    zone = _zone(request.cookies.get(ZONE_COOKIE, ""))
+    zone = _zone(unquote(request.cookies.get(ZONE_COOKIE, "")))
     return Reader(language, zone or zoneinfo.ZoneInfo("UTC"), zone is not None)
 
 

@@ -90,14 +90,17 @@ def test_looked_at_then_saved(console: ConsoleStand) -> None:
 
 def test_times_are_those_of_the_readers_zone(console: ConsoleStand) -> None:
     olga = console.signed_in_admin()
-    olga.cookies.set("berth-zone", "Europe/Berlin", path=PREFIX)
-    assert "Until (Europe/Berlin)" in olga.get("quotas/edit", params=ANN).text
-    looked = edited(olga, value="1", until="2027-07-01T14:00")
+    olga.cookies.set("berth-zone", "Europe%2FBerlin", path=PREFIX)
+    page = olga.get("quotas/edit", params=ANN)
+    assert "Until (Europe/Berlin)" in page.text
+    typed = {**fields_of(page, "quotas/preview"), "value": "1", "until": "2027-07-01T14:00", "why": "x"}
+    olga.cookies.set("berth-zone", "Asia%2FTokyo", path=PREFIX)  # what the field said holds
+    looked = olga.send_form("quotas/preview", **typed)
     olga.send_form("quotas/save", **fields_of(looked, "quotas/save"))
     [grant] = quotas.all_grants(console.office.desk)
     assert grant.until is not None
     assert grant.until.isoformat() == "2027-07-01T12:00:00+00:00"
-    assert 'value="2027-07-01T14:00"' in olga.get("quotas/edit", params=ANN).text
+    assert 'value="2027-07-01T21:00"' in olga.get("quotas/edit", params=ANN).text
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,7 @@ def test_times_are_those_of_the_readers_zone(console: ConsoleStand) -> None:
         ({"value": "1", "why": " "}, "Give a reason"),
         ({"value": "1", "until": "2027-02-01T12:00"}, "has passed"),
         ({"value": "1", "until": "soon"}, "must be a date and a time"),
+        ({"value": "1", "until": "2027-07-01T14:00", "zone": "../x"}, "must be a date and a time"),
     ],
 )
 def test_a_mistake_is_told_where_it_was_made(console: ConsoleStand, typed: dict[str, str], said: str) -> None:

@@ -35,7 +35,7 @@ def choose_file(request: Request, here: Here, caller: Setter) -> Response:
 
 
 def _form(request: Request, here: Console, caller: Caller, mistakes: str = "", **typed: Any) -> Response:
-    values = {"text": "", "file_format": "yaml", "keep_others": False, "why": "", **typed}
+    values = {"text": "", "file_format": "yaml", "keep_others": True, "why": "", **typed}
     lines = mistakes.splitlines()
     return here.pages.render(
         request, caller, "quotas/import.html", mistakes=lines, status=422 if lines else 200, **values

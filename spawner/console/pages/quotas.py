@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
@@ -166,6 +167,7 @@ def show_preview(
     name: Typed = "",
     value: Typed = "",
     until: Typed = "",
+    zone: Typed = "UTC",
     why: Typed = "",
     version: Typed = "",
     back: Typed = "",
@@ -174,7 +176,7 @@ def show_preview(
     """Show what a change would do, before it is made."""
     draft = _Draft(check_key(subject, name, dimension), name, dimension, value, until, " ".join(why.split()), version)
     try:
-        end = _moment(request, until)
+        end = _moment(until, zone)
         grant = None
         if action != "unset":
             grant = grant_of(here, subject, name, dimension, value, end, caller.name, draft.why)
@@ -190,15 +192,15 @@ def _check_reason(why: str) -> None:
         raise QuotaInvalid("Give a reason, in one line; others will want to know it.")
 
 
-def _moment(request: Request, said: str) -> datetime | None:
-    """Read a time of the reader's zone."""
+def _moment(said: str, zone: str) -> datetime | None:
+    """Read a time of the zone that the field said: a browser's own may have become known only since."""
     if not said.strip():
         return None
     try:
         moment = datetime.fromisoformat(said.strip())
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=reader_of(request).zone)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
         return parse_time(aware.astimezone(UTC).isoformat())
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError, ZoneInfoNotFoundError):
         raise QuotaInvalid(f"The end must be a date and a time, not {said!r}.") from None
 
 

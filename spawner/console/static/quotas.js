@@ -17,7 +17,7 @@
     opener = asked;
   });
   document.addEventListener("htmx:afterSettle", () => {
-    const first = document.querySelector("tr.editing [autofocus]");
+    const first = document.querySelector("tr.editing [data-focus]");
     if (first) first.focus();
   });
   document.addEventListener("click", (event) => {
