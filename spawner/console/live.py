@@ -6,6 +6,7 @@ from datetime import datetime
 
 from ..operations.mine import OwnLease
 from .context import Console
+from .menu import N_
 from .readings import INTERVAL, HeldReading
 
 _FRESH = 4 * INTERVAL
@@ -76,5 +77,5 @@ def problem_words(here: Console) -> str:
     if trouble is None:
         return ""
     if trouble.kind == "starting":
-        return "The first readings come in some seconds."
-    return "What GPUs do cannot be read now; an admin sees why on the page of the GPUs."
+        return N_("The first readings come in some seconds.")
+    return N_("What GPUs do cannot be read now; an admin sees why on the page of the GPUs.")
