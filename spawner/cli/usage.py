@@ -8,7 +8,8 @@ from typing import Literal, get_args
 
 import click
 
-from ..operations import usage as operations
+from ..operations import reports
+from ..operations.reports import Row
 from ..operations.usage import By
 from .arguments import SINCE
 from .deployment import Deployment
@@ -16,6 +17,7 @@ from .output import Output, json_option
 from .shapes import exactly, minute
 
 _HOUR_MS = 3_600_000
+_HEADINGS = {"gpu_ms": "GPU-hours", "running_ms": "running so far", "idle_ms": "idle"}
 _NOBODY = {"group": "(no group)", "course": "(no course)", "model": "(unknown)"}
 
 
@@ -31,6 +33,7 @@ _NOBODY = {"group": "(no group)", "course": "(no course)", "model": "(unknown)"}
 @click.option("--until", type=SINCE, help="End, likewise; not included [default: now].")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @click.option("--running", is_flag=True, help="Also what leases that still run have used so far.")
+@click.option("--idle", is_flag=True, help="Also what of it was leased but idle; of leases that run, with --running.")
 @json_option
 def usage(
     by: By,
@@ -38,6 +41,7 @@ def usage(
     until: datetime | timedelta | None,
     form: Literal["table", "csv", "json"],
     running: bool,
+    idle: bool,
     as_json: bool,
 ) -> None:
     """Sum up the GPU-hours of a time, those of closed leases, to the millisecond.
@@ -50,25 +54,27 @@ def usage(
     begin, end = _moment(since, now), now if until is None else _moment(until, now)
     if begin >= end:
         raise click.UsageError(f"--since ({minute(begin)} UTC) must lie before --until ({minute(end)} UTC).")
-    booked = operations.totals(desk, by, begin, end)
-    so_far = operations.running_ms(desk, begin, end, by) if running else {}
-    rows = [(key, booked.get(key, 0), so_far.get(key, 0)) for key in {**booked, **so_far}]
-    rows.sort(key=lambda row: row[0] if by == "day" else (-row[1] - row[2], row[0]))
-    # Not the sum of the rows: members of two groups are in two.
-    total = sum(operations.totals(desk, "user", begin, end).values())
-    total_running = sum(operations.running_ms(desk, begin, end).values()) if running else 0
+    found = reports.report(desk, by, begin, end)
+    columns = ["gpu_ms", *(["running_ms"] if running else []), *(["idle_ms"] if idle else [])]
+
+    def numbers(row: Row) -> dict[str, int]:
+        wasted = row.idle_ms if running else row.booked_idle_ms
+        every = {"gpu_ms": row.booked_ms, "running_ms": row.running_ms, "idle_ms": wasted}
+        return {name: every[name] for name in columns}
+
+    rows = [row for row in found.rows if running or row.booked_ms]
+    if by != "day":
+        rows.sort(key=lambda row: (-row.booked_ms - row.running_ms * running, row.key))
     if form == "csv" and not output.as_json:
-        _csv(by, rows, running=running)
+        _csv(by, columns, [(row.key, numbers(row)) for row in rows])
         return
     output.data(
         {
             "by": by,
             "since": exactly(begin),
             "until": exactly(end),
-            "rows": [
-                _numbers(booked_ms, running_ms, running=running) | {by: key} for key, booked_ms, running_ms in rows
-            ],
-            "total": _numbers(total, total_running, running=running),
+            "rows": [_data(numbers(row)) | {by: row.key} for row in rows],
+            "total": _data(numbers(found.total)),
         }
     )
     if output.as_json:
@@ -76,13 +82,10 @@ def usage(
     if not rows:
         output.say(f"No GPU was used from {minute(begin)} to {minute(end)} UTC.")
         return
-    columns = [(key or _NOBODY.get(by, ""), booked_ms, running_ms) for key, booked_ms, running_ms in rows]
+    listed = [(row.key or _NOBODY.get(by, ""), numbers(row)) for row in rows]
     output.listing(
-        [by, "GPU-hours", *(["running so far"] if running else [])],
-        [
-            (name, hours(booked_ms), *([hours(running_ms)] if running else []))
-            for name, booked_ms, running_ms in [*columns, ("all", total, total_running)]
-        ],
+        [by, *(_HEADINGS[name] for name in columns)],
+        [(name, *map(hours, said.values())) for name, said in [*listed, ("all", numbers(found.total))]],
     )
     output.say(f"From {minute(begin)} to {minute(end)} UTC.")
 
@@ -96,14 +99,14 @@ def _moment(said: datetime | timedelta, now: datetime) -> datetime:
     return now - said if isinstance(said, timedelta) else said
 
 
-def _numbers(booked: int, so_far: int, *, running: bool) -> dict[str, object]:
-    numbers: dict[str, object] = {"gpu_ms": booked, "gpu_hours": float(hours(booked))}
-    return numbers | ({"running_ms": so_far} if running else {})
+def _data(numbers: dict[str, int]) -> dict[str, object]:
+    return {**numbers, "gpu_hours": float(hours(numbers["gpu_ms"]))}
 
 
-def _csv(by: By, rows: list[tuple[str, int, int]], *, running: bool) -> None:
+def _csv(by: By, columns: list[str], rows: list[tuple[str, dict[str, int]]]) -> None:
     """Print whole milliseconds, which are exact, and the hours rounded from them."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([by, "gpu_ms", "gpu_hours", *(["running_ms"] if running else [])])
-    for key, booked, so_far in rows:
-        writer.writerow([key, booked, hours(booked), *([so_far] if running else [])])
+    more = columns[1:]
+    writer.writerow([by, "gpu_ms", "gpu_hours", *more])
+    for key, numbers in rows:
+        writer.writerow([key, numbers["gpu_ms"], hours(numbers["gpu_ms"]), *(numbers[name] for name in more)])

@@ -22,18 +22,23 @@ class Row:
     ----------
     booked_ms, running_ms
         Of closed leases, and so far of open ones.
-    idle_ms
-        Of both together, what was leased but idle.
+    booked_idle_ms, running_idle_ms
+        Of these, what was leased but idle.
     """
 
     key: str
     booked_ms: int = 0
     running_ms: int = 0
-    idle_ms: int = 0
+    booked_idle_ms: int = 0
+    running_idle_ms: int = 0
 
     @property
     def leased_ms(self) -> int:
         return self.booked_ms + self.running_ms
+
+    @property
+    def idle_ms(self) -> int:
+        return self.booked_idle_ms + self.running_idle_ms
 
     @property
     def busy_ms(self) -> int:
@@ -118,7 +123,7 @@ def _report(
 
 
 def _row(key: str, booked: Used, running: Used) -> Row:
-    return Row(key, booked.gpu_ms, running.gpu_ms, booked.idle_ms + running.idle_ms)
+    return Row(key, booked.gpu_ms, running.gpu_ms, booked.idle_ms, running.idle_ms)
 
 
 def _running(

@@ -106,6 +106,22 @@ def test_the_audit_the_latest_first(admin: Admin) -> None:
     assert "--limit" in admin.misused("audit", "--limit", "0")
 
 
+def test_audit_is_filtered(admin: Admin) -> None:
+    for user, why in (("ann", "thesis"), ("bob", "a deadline")):
+        admin.ok("quota", "set", "user", user, "gpus", "2", "--why", why)
+
+    def found(*options: str) -> list[str]:
+        return [entry["why"] for entry in admin.data("audit", *options)]
+
+    assert found("--search", "DEADLINE") == ["a deadline"]
+    assert found("--actor", "cli:olga", "--action", "quota") == ["a deadline", "thesis"]
+    assert found("--subject", "user ann gpus") == ["thesis"]
+    assert found("--since", "1d") == ["a deadline", "thesis"]
+    assert found("--until", "1d") == []
+    assert admin.ok("audit", "--actor", "zoe") == "Nothing like that was done.\n"
+    assert "not 'yesterday'" in admin.misused("audit", "--since", "yesterday")
+
+
 def test_the_actor_is_who_called(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
     me = pwd.getpwuid(os.getuid()).pw_name
     assert admin.data("quota", "set", "user", "ann", "gpus", "1", "--why", "x", SUDO_USER=None)["by"] == f"cli:{me}"

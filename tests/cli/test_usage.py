@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from spawner.cli.usage import hours
+from spawner.operations import ends, repairs
 
 from .admin import A100, T4, Admin
 
@@ -143,3 +144,25 @@ def test_days_are_those_of_utc(admin: Admin) -> None:
     days = rows(admin, "day")
     assert list(days) == [f"{midnight - timedelta(days=1):%Y-%m-%d}", f"{midnight:%Y-%m-%d}"]
     assert abs(days[f"{midnight:%Y-%m-%d}"] - HOUR) <= 1
+
+
+def test_what_was_idle_stands_beside(admin: Admin) -> None:
+    admin.inventory((A100, 1))
+    admin.clock_ahead = -timedelta(hours=3)
+    lease = admin.lease("ann", hours=20)
+    [found] = repairs.open_leases(admin.desk)
+    assert ends.note_idle(admin.desk, found, admin.desk.clock())
+    admin.clock_ahead = timedelta(0)
+    assert admin.data("usage", "--idle")["rows"] == []
+    running = admin.data("usage", "--idle", "--running")["rows"][0]
+    assert abs(running["idle_ms"] - 3 * HOUR) < 60_000
+    admin.stop(lease, timedelta(hours=2))
+    booked = admin.data("usage", "--idle")["rows"][0]
+    assert booked["gpu_ms"] == 2 * HOUR
+    assert abs(booked["idle_ms"] - 2 * HOUR) < 60_000
+    assert used_head(admin) == ["user", "gpu_ms", "gpu_hours", "idle_ms"]
+    assert admin.ok("usage", "--idle").split()[:3] == ["user", "GPU-hours", "idle"]
+
+
+def used_head(admin: Admin) -> list[str]:
+    return admin.ok("usage", "--idle", "--format", "csv").splitlines()[0].split(",")
