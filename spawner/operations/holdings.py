@@ -79,7 +79,7 @@ def held(desk: Desk, books: Books, pool: Pool, person: Person, now: datetime) ->
         if ticket.user == person.name and ticket.lease in offered
     ]
     if any(ticket.user == person.name for ticket in pool.queue.values()):
-        line = forecast(pool, queue_terms(desk, books, pool, now), desk.rules, now)
+        line = forecast(pool, queue_terms(desk, books, pool, now, everybody=True), desk.rules, now)
         for serving in line:
             if serving.ticket.user == person.name:
                 eta: datetime | None = serving.placement.start if serving.placement else None

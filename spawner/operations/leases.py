@@ -338,7 +338,7 @@ def _extended(
     desk: Desk, books: Books, pool: Pool, lease: Lease, hours: float | None, quota: Quota, now: datetime
 ) -> datetime | Deny:
     spending = spent_by(books, pool, lease.user, desk.rules, now)
-    terms = queue_terms(desk, books, pool, now)
+    terms = queue_terms(desk, books, pool, now, everybody=True)
     return decide_extension(pool, lease, hours, quota, spending, desk.rules, now, terms)
 
 

@@ -175,7 +175,7 @@ def whole_queue(desk: Desk) -> list[Serving]:
 
 def _servings(desk: Desk, books: Books, now: datetime) -> list[Serving]:
     pool = load_pool(books, desk.rules, now)
-    return forecast(pool, queue_terms(desk, books, pool, now), desk.rules, now)
+    return forecast(pool, queue_terms(desk, books, pool, now, everybody=True), desk.rules, now)
 
 
 def ticket_of(desk: Desk, lease: Lease) -> Ticket | None:

@@ -35,15 +35,25 @@ def spent_by(books: Books, pool: Pool, user: str, rules: LeaseRules, now: dateti
     return spent(books.usage.intervals(user, now - rules.window), pool.leases_of(user), now, rules.window)
 
 
-def queue_terms(desk: Desk, books: Books, pool: Pool, now: datetime) -> TermsOf:
-    """Give the terms of those who wait."""
+def queue_terms(desk: Desk, books: Books, pool: Pool, now: datetime, *, everybody: bool = False) -> TermsOf:
+    """Give the terms of those who wait.
+
+    Parameters
+    ----------
+    everybody
+        Whether those of all are wanted, as a forecast does: then all are read together.
+    """
     limits = desk.quotas.rules(books, now)
+    waiting = {ticket.user for ticket in pool.queue.values()} if everybody else set()
+    used = books.usage.intervals_of(waiting, now - desk.rules.window)
 
     def quota(ticket: Ticket) -> Quota:
         found: Quota = quota_of(limits, Person(ticket.user, ticket.request.groups))
         return found
 
     def spending(user: str) -> Spent:
+        if user in used:
+            return spent(used[user], pool.leases_of(user), now, desk.rules.window)
         return spent_by(books, pool, user, desk.rules, now)
 
     return terms_by(pool, quota, spending, desk.rules)
