@@ -180,7 +180,8 @@ def test_by_keyboard_alone(browser: Browser, full: Site) -> None:
                     break
                 assert focused["seen"], f"{path}: the focus cannot be seen at {focused['html']}"
                 assert focused["order"] == 0, f"{path}: out of order: {focused['html']}"
-                assert focused["place"] > place, f"{path}: the focus goes back at {focused['html']}"
+                within = focused["place"] == place and 'type="date"' in focused["html"]  # day, month, year
+                assert focused["place"] > place or within, f"{path}: the focus goes back at {focused['html']}"
                 place = focused["place"]
             page.locator("a.skip").focus()
             page.keyboard.press("Enter")
