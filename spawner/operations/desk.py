@@ -10,6 +10,7 @@ from ..policy.leases import LeaseRules
 from ..policy.limits import quota_of
 from ..policy.model import LimitRules, Person
 from ..policy.quota import Quota, QuotaGrant, overlay
+from .forecasts import ForecastBook
 
 
 def utc_now() -> datetime:
@@ -60,6 +61,7 @@ class Desk:
     clock: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = new_id
     quotas: QuotaBook = field(init=False, repr=False, compare=False)
+    forecasts: ForecastBook = field(init=False, repr=False, compare=False, default_factory=ForecastBook)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "quotas", QuotaBook(self.limits))

@@ -9,10 +9,9 @@ from ..policy.gpus import Slot
 from ..policy.leases import Lease, LeaseState
 from ..policy.model import Person
 from ..policy.pool import Pool
-from ..policy.queue import forecast
 from .desk import Desk
-from .offers import Place
-from .pools import load_pool, queue_terms, spent_by
+from .offers import Place, line_of
+from .pools import load_pool, spent_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def held(desk: Desk, books: Books, pool: Pool, person: Person, now: datetime) ->
         if ticket.user == person.name and ticket.lease in offered
     ]
     if any(ticket.user == person.name for ticket in pool.queue.values()):
-        line = forecast(pool, queue_terms(desk, books, pool, now, everybody=True), desk.rules, now)
+        line = line_of(desk, books, pool, {one.id for one in pool.queue.values() if one.user == person.name}, now)
         for serving in line:
             if serving.ticket.user == person.name:
                 eta: datetime | None = serving.placement.start if serving.placement else None

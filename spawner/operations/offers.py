@@ -1,5 +1,6 @@
 """The queue's transactions: offers made and withdrawn, places left and changed."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -7,6 +8,7 @@ from ..errors import UnknownName
 from ..ledger import AuditEntry, Books
 from ..policy.leases import Lease, LeaseRules, LeaseState, Ticket, TicketState
 from ..policy.placement import Placement
+from ..policy.pool import Pool
 from ..policy.queue import Serving, forecast, offers
 from .desk import Desk
 from .pools import load_pool, queue_terms
@@ -161,7 +163,7 @@ def look_up(desk: Desk, user: str, server: str) -> Place | None:
             return None
         if ticket.state is TicketState.OFFERED:
             return Place(ticket, 0, now, len(books.tickets.waiting()), books.leases.get(ticket.lease))
-        servings = _servings(desk, books, now)
+        servings = line_of(desk, books, load_pool(books, desk.rules, now), {ticket.id}, now)
         found = next(serving for serving in servings if serving.ticket.id == ticket.id)
         eta = found.placement.start if found.placement else None
         return Place(ticket, found.position, eta, len(servings), blocked=found.blocked)
@@ -171,6 +173,21 @@ def whole_queue(desk: Desk) -> list[Serving]:
     """List who waits, next first, with the estimated times."""
     with desk.ledger.reading() as books:
         return _servings(desk, books, desk.clock())
+
+
+def line_of(desk: Desk, books: Books, pool: Pool, wanted: Collection[str], now: datetime) -> list[Serving]:
+    """Give who waits, next first, for pages of those who do: as of some seconds ago, where it takes long.
+
+    Parameters
+    ----------
+    wanted
+        Ids of tickets that have to be in it.
+    """
+
+    def work() -> list[Serving]:
+        return forecast(pool, queue_terms(desk, books, pool, now, everybody=True), desk.rules, now)
+
+    return desk.forecasts.servings(pool, now, wanted, work, lambda: whole_queue(desk))
 
 
 def _servings(desk: Desk, books: Books, now: datetime) -> list[Serving]:
