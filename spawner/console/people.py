@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -39,6 +39,7 @@ class People:
         self._hub, self._fresh, self._clock = hub, fresh, clock
         self._lock = threading.Lock()
         self._all: tuple[float, Mapping[str, Member]] | None = None
+        self._persons: tuple[Mapping[str, Member], Sequence[Person]] | None = None
         self._single: dict[str, tuple[float, Member]] = {}
         self._renewing = False
 
@@ -57,6 +58,18 @@ class People:
         if self._clock() - kept[0] > self._fresh and not self._renewing:
             self._renewing = True
             threading.Thread(target=self._renew, daemon=True, name="people").start()
+        return kept[1]
+
+    def persons(self) -> Sequence[Person]:
+        """Give all users as the policy knows them; the same list as long as nothing new was read.
+
+        Raises
+        ------
+        HubNotReady, HubRefused
+        """
+        members, kept = self.all(), self._persons
+        if kept is None or kept[0] is not members:
+            kept = self._persons = members, [member.person for member in members.values()]
         return kept[1]
 
     def get(self, name: str) -> Member:

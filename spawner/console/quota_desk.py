@@ -30,7 +30,7 @@ class Directory:
 def directory(here: Console) -> Directory:
     """Ask the hub who there is."""
     try:
-        return Directory([member.person for member in here.people.all().values()])
+        return Directory(here.people.persons())
     except (HubNotReady, HubRefused):
         return Directory((), known=False)
 

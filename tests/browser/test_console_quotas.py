@@ -29,7 +29,7 @@ def where(sqlite_template: Path, tmp_path: Path) -> Iterator[Site]:
 def check(page: Page) -> None:
     """Look at what is shown now in light and dark, wide and on a phone."""
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         for size in (PHONE, WIDE):
             page.set_viewport_size(size)
             assert axe(page) == [], (page.url, scheme, size)
