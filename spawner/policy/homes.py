@@ -16,7 +16,7 @@ from .model import Deny
 JANITOR = "janitor"
 """Who asks for what the rule for deleted users' homes says."""
 
-START_HOLD = timedelta(minutes=5)  # from the word that a container is made until the engine surely knows it
+START_HOLD = timedelta(seconds=150)  # from the word that a container is made until the engine knows it, or gave up
 STALE = timedelta(minutes=2)  # without a word, after which a worker is taken for dead
 
 
@@ -260,6 +260,8 @@ def _unless(home: Home, wanted: set[HomeState]) -> Deny | None:
 def _while_used(home: Home, now: datetime, what: str) -> Deny | None:
     if home.archived or not (home.in_use or home.starting(now)):
         return None
+    if not home.in_use:
+        return Deny("home_in_use", f"{home.owner} started a server a moment ago. Look again in three minutes.")
     return Deny("home_in_use", f"A server of {home.owner} runs. Stop it first: a home in use is not {what}.")
 
 

@@ -65,6 +65,8 @@ def test_each_wish_has_its_states() -> None:
 
 
 def test_a_home_in_use_is_let_alone() -> None:
+    just_started = homes.ask_archive(home(start_until=NOW + MINUTE), "olga", "", NOW)
+    assert just_started == Deny("home_in_use", "ann started a server a moment ago. Look again in three minutes.")
     for used in (home(in_use=True), home(start_until=NOW + MINUTE)):
         assert refused(homes.ask_archive(used, "olga", "", NOW)) == "home_in_use"
         assert refused(homes.ask_delete(used, "olga", "", NOW, NOW)) == "home_in_use"
