@@ -132,13 +132,16 @@ class HubRefused(BerthError):
     ----------
     status
         The HTTP status that it gave, 400 to 599.
+    reason
+        A code of ours, such as ``over_limit``, where it is we who refuse there; else empty.
     """
 
     code = "hub_refused"
 
-    def __init__(self, message: str, status: int = 409) -> None:
+    def __init__(self, message: str, status: int = 409, reason: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.reason = reason
 
 
 class ImageBuildFailed(BerthError):

@@ -1,6 +1,7 @@
 """The hub, as the console asks it: who is this, and please start that server."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from ..errors import HubNotReady, HubRefused, UnknownName
 
 _SECONDS = 20.0
 _REMEMBERED_SECONDS = 30
+_CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 _PAGINATED = "application/jupyterhub-pagination+json"
 
 
@@ -121,7 +123,7 @@ class Hub:
         headers = {"Authorization": f"token {token or self._token}", "Accept": accept}
         answer = self._send(method, path, data=None if body is None else json.dumps(body), headers=headers)
         if not answer.ok:
-            raise HubRefused(_words(answer), answer.status_code)
+            raise HubRefused(_words(answer), answer.status_code, _code(answer))
         return answer.json() if answer.content else None
 
     def _send(self, method: str, path: str, **options: Any) -> requests.Response:
@@ -141,6 +143,16 @@ def _words(answer: requests.Response) -> str:
     except (ValueError, AttributeError):
         message = None
     return str(message or f"The hub answered {answer.status_code} {answer.reason}.")[:1000]
+
+
+def _code(answer: requests.Response) -> str:
+    """Give the code of a refusal of ours: in the body, or, of a start, in place of the status in words."""
+    try:
+        code = answer.json().get("reason")
+    except (ValueError, AttributeError):
+        code = None
+    found = [one for one in (code, answer.reason) if isinstance(one, str) and _CODE.fullmatch(one)]
+    return found[0] if found else ""
 
 
 def quoted(*names: str) -> str:

@@ -87,7 +87,8 @@ def problem_of(error: BerthError) -> Problem:
     if isinstance(error, errors.HubRefused) and error.status in {403, 404}:
         status = error.status
     headers = {"Retry-After": str(_RETRY_SECONDS)} if status == 503 else {}
-    return Problem(status, error.code, str(error), headers)
+    more = {"reason": error.reason} if isinstance(error, errors.HubRefused) and error.reason else {}
+    return Problem(status, error.code, str(error), headers, **more)
 
 
 # Of routes in OpenAPI, by status.

@@ -199,6 +199,11 @@ def test_what_the_hub_refuses_is_told(world: ConsoleStand) -> None:
     world.hub.says("POST", "users/ann/servers/notes", 400, {"message": "notes is already running"})
     answer = world.as_user("ann").post("api/v1/users/ann/servers/notes/start", json={})
     assert (answer.status_code, answer.json()["detail"]) == (409, "notes is already running")
+    assert "reason" not in answer.json()
+    says = {"message": "This server does not run.", "reason": "not_running"}
+    world.hub.says("POST", "berth/lease/restart", 409, says)
+    told = world.as_user("ann").post("api/v1/users/ann/servers/notes/restart", json={}).json()
+    assert (told["code"], told["reason"], told["detail"]) == ("hub_refused", "not_running", says["message"])
 
 
 @pytest.mark.parametrize(
