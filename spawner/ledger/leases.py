@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, literal, or_, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    bindparam,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+    update,
+)
 
 from ..policy.accounting import to_ms
 from ..policy.leases import Lease, LeaseState
@@ -13,7 +25,7 @@ from . import tables
 from .memory import Mirror, Work
 from .pipelines import Sentence
 from .records import Record
-from .types import UtcMs, Words
+from .types import Words, exact_ms
 
 _LEASE = Record(Lease, tables.leases, renamed={"user": "username"})
 _leases = tables.leases
@@ -117,19 +129,24 @@ class LeaseStore:
         after
             Where the page before ended: `Lease.granted_at` and `Lease.id` of its last one.
         """
-        query = _READ.order_by(_leases.c.granted_at.desc(), _leases.c.id.desc()).limit(limit)
-        if after is not None:
-            granted, last = literal(after[0], UtcMs()), literal(after[1], Words())
-            query = query.where(
-                _leases.c.granted_at <= granted,
-                tuple_(_leases.c.granted_at, _leases.c.id) < tuple_(granted, last),
+        granted: ColumnElement[int] = type_coerce(_leases.c.granted_at, BigInteger)
+        is_open = wanted.open or wanted.state not in {None, LeaseState.CLOSED}
+        if is_open:
+            granted += (
+                0  # few are open: their own index finds them, where that of times would lead through all there are
             )
+        query = _READ.order_by(granted.desc(), _leases.c.id.desc()).limit(limit)
+        if after is not None:
+            last = tuple_(literal(exact_ms(after[0]), BigInteger), literal(after[1], Words()))
+            query = query.where(granted <= exact_ms(after[0]), tuple_(granted, _leases.c.id) < last)
         if wanted.user is not None:
             query = query.where(_leases.c.username == wanted.user)
         if wanted.state is not None:
             query = query.where(_leases.c.state == wanted.state)
-        if wanted.open is not None:
-            query = query.where(tables.OPEN_LEASE if wanted.open else _leases.c.state == LeaseState.CLOSED)
+        if is_open:
+            query = query.where(tables.OPEN_LEASE)
+        if wanted.open is False:
+            query = query.where(_leases.c.state == LeaseState.CLOSED)
         if wanted.since is not None:
             query = query.where(or_(_leases.c.closed_at.is_(None), _leases.c.closed_at > wanted.since))
         if wanted.until is not None:

@@ -1,6 +1,7 @@
 """What closed leases have used. Rows are written once; the database refuses to change or remove them."""
 
 import json
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -34,6 +35,7 @@ from .types import exact_ms, names
 By = Literal["user", "group", "day", "model", "course"]
 
 _DAY_MS = 86_400_000
+_MANY_DAYS = 5000
 _HALF_LIFE = LeaseRules().half_life
 _usage = tables.usage
 _USAGE = Record(UsageRow, _usage, renamed={"user": "username"})
@@ -214,7 +216,8 @@ class UsageStore:
             for number, many, over in self._work.connection.execute(query, values):
                 tally[number] = int(many), int(over)
             tallies.append(tally[:count])
-        return per_step(*tallies, width)
+        begun, ended = tallies
+        return per_step(begun, ended, width)
 
     def shares(self, users: Collection[str], now: datetime, half_life: timedelta) -> Mapping[str, float]:
         """Give the decayed use of users (`spawner.policy.accounting.decayed_ms`); each has an entry."""
@@ -222,10 +225,12 @@ class UsageStore:
 
     def _by_day(self, edges: Mapping[str, int], chosen: ColumnElement[bool], zone: tzinfo) -> dict[str, Used]:
         connection, rows = self._work.connection, and_(_WITHIN, chosen)
-        known = select(func.min(_FROM), func.max(_TO)).where(rows)
-        first, last = connection.execute(known, edges).one()
-        if first is None:
-            return {}
+        first, last = edges["since"], edges["until"]
+        if last - first > _MANY_DAYS * _DAY_MS:  # more than there has been use on
+            known = select(func.min(_FROM), func.max(_TO)).where(rows)
+            first, last = connection.execute(known, edges).one()
+            if first is None:
+                return {}
         begins, ends = (_local(moment, zone, first, last) // _DAY_MS for moment in (_FROM, _TO - 1))
         totals: dict[str, Used] = {}
         in_one = and_(rows, _UNCUT, begins == ends)
@@ -234,15 +239,19 @@ class UsageStore:
             totals[f"{from_ms(day * _DAY_MS):%Y-%m-%d}"] = Used(int(gpu_ms), int(idle))
         cut = select(_STARTED, _ENDED, _usage.c.idle_ms).where(rows, or_(~_UNCUT, begins != ends))
         borders = list(days(from_ms(first), from_ms(last), zone))
-        numbers = {day: number for number, (day, _, _) in enumerate(borders)}
+        mornings = [morning for _, morning, _ in borders]
+        gpu_of, idle_of = [0] * len(borders), [0] * len(borders)
         for start, end, idle in connection.execute(cut, edges):
             begin, finish = max(start, edges["since"]), min(end, edges["until"])
-            number = numbers[f"{from_ms(begin).astimezone(zone):%Y-%m-%d}"]
-            while number < len(borders) and borders[number][1] < finish:
-                day, morning, midnight = borders[number]
-                used = _part(start, end, idle, max(begin, morning), min(finish, midnight))
-                totals[day] = totals.get(day, _NOTHING) + used
+            number = bisect_right(mornings, begin) - 1
+            while number < len(borders) and mornings[number] < finish:
+                low, high = max(begin, mornings[number]), min(finish, borders[number][2])
+                gpu_of[number] += high - low
+                idle_of[number] += idle_part_ms(idle, start, end, low, high)
                 number += 1
+        for (day, _, _), gpu_ms, idle in zip(borders, gpu_of, idle_of, strict=True):
+            if gpu_ms:
+                totals[day] = totals.get(day, _NOTHING) + Used(gpu_ms, idle)
         return dict(sorted(totals.items()))
 
 
