@@ -98,6 +98,18 @@ class Pages:
             answer.delete_cookie(FLASH_COOKIE, path=self._prefix)
         return answer
 
+    def parts(self, request: Request, template: str, /, **values: Any) -> Any:
+        """Give a template's macros, to render many parts of a page one by one.
+
+        Parameters
+        ----------
+        values
+            For the macros, beside ``reader``, ``now``, ``prefix`` and ``hub``.
+        """
+        reader = reader_of(request)
+        known = {"reader": reader, "now": self._clock(), "prefix": self._prefix, "hub": self._hub}
+        return self._environment(reader.language).get_template(template).make_module({**known, **values})
+
     def problem(
         self, request: Request, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None
     ) -> Response:

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from . import audit, free, homes, leases, mine, quota_files, quotas, reading, servers, usage
+from . import audit, free, gpus, homes, leases, mine, quota_files, quotas, reading, servers, usage
 
-TOPICS = [reading, mine, servers, free, quota_files, quotas, leases, usage, homes, audit]
+TOPICS = [reading, mine, servers, free, gpus, quota_files, quotas, leases, usage, homes, audit]
 
 
 def pages_router() -> APIRouter:
