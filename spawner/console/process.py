@@ -1,5 +1,6 @@
 """Running the console in the foreground, started by the hub."""
 
+import gc
 import logging
 import os
 import socket
@@ -25,6 +26,7 @@ from .watching import Watch
 
 _LOG = logging.getLogger("berth.console")
 _PARENT_SECONDS = 2.0
+_GARBAGE = 50_000, 20, 50  # a page makes thousands of short-lived objects, and hardly any cycles
 
 
 def make_console(settings: Settings, environment: "os._Environ[str] | dict[str, str]") -> Console:
@@ -94,6 +96,8 @@ def run(settings: Settings, root: Path, hub_pid: int) -> None:
     threading.Thread(target=watch, daemon=True, name="hub").start()
     exporters = Exporters(settings.metrics, console.readings, console.clock)
     exporters.start()
+    gc.freeze()  # what is there by now stays, and need not be looked through again
+    gc.set_threshold(*_GARBAGE)
     server.run()
     exporters.close()
     console.desk.ledger.close()
