@@ -190,10 +190,11 @@ usage = Table(
     Column("course", Words, nullable=False),
     Column("model", Words, nullable=False),
     Column("started_at", UtcMs, nullable=False),
-    Column("ended_at", UtcMs, nullable=False, index=True),
+    Column("ended_at", UtcMs, nullable=False),
     Column("gpu_ms", BigInteger, nullable=False),
     Column("idle_ms", BigInteger, nullable=False, server_default="0"),
     Index("usage_username_ended_at", "username", "ended_at"),
+    Index("usage_within", "ended_at", "started_at", "idle_ms", "username", "model"),
 )
 
 shares = Table(

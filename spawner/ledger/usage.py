@@ -189,7 +189,11 @@ class UsageStore:
 
         connection = self._work.connection
         for found, gpu_ms, idle in connection.execute(whole.where(_WITHIN, _UNCUT, chosen).group_by(key), edges):
-            add(found, Used(int(gpu_ms), int(idle)))
+            used = Used(int(gpu_ms), int(idle))
+            if by == "group":
+                add(found, used)
+            else:
+                totals[found] = used
         for found, start, end, idle in connection.execute(cut, edges):
             add(found, _part(start, end, idle, begin, finish))
         return dict(sorted(totals.items()))

@@ -11,6 +11,7 @@ from ..policy.leases import Lease
 from .desk import Desk
 from .usage import By
 
+_NOTHING = Used()
 _QUARTER = 900  # seconds: clocks of all zones differ from UTC by a whole number of these
 
 
@@ -101,25 +102,31 @@ def _report(
     end = now if until is None else until
     booked = books.usage.sums(by, since, end, zone=zone, only=only)
     running: dict[str, Used] = {}
-    in_all = Used()
     models = {slot.id: slot.model for slot in books.gpus.slots()}
     for lease in books.leases.open():
         for key, used in _running(lease, by, since, min(end, now), zone, only, models, now):
-            running[key] = running.get(key, Used()) + used
+            running[key] = running.get(key, _NOTHING) + used
     if by == "group":
         # Who is in two groups counts once in all.
-        for used in books.usage.sums("user", since, end, only=only).values():
-            in_all += used
-        so_far = Used()
-        for lease in books.leases.open():
-            for _, used in _running(lease, "user", since, min(end, now), zone, only, models, now):
-                so_far += used
+        in_all = _sum(books.usage.sums("user", since, end, only=only).values())
+        so_far = _sum(
+            used
+            for lease in books.leases.open()
+            for _, used in _running(lease, "user", since, min(end, now), zone, only, models, now)
+        )
     else:
-        in_all = sum(booked.values(), Used())
-        so_far = sum(running.values(), Used())
-    rows = [_row(key, booked.get(key, Used()), running.get(key, Used())) for key in {**booked, **running}]
+        in_all, so_far = _sum(booked.values()), _sum(running.values())
+    rows = [_row(key, booked.get(key, _NOTHING), running.get(key, _NOTHING)) for key in {**booked, **running}]
     rows.sort(key=lambda row: (0, row.key) if by == "day" else (-row.leased_ms, row.key))
     return Report(by, since, end, tuple(rows), _row("", in_all, so_far))
+
+
+def _sum(parts: Iterable[Used]) -> Used:
+    gpu_ms = idle = 0
+    for used in parts:
+        gpu_ms += used.gpu_ms
+        idle += used.idle_ms
+    return Used(gpu_ms, idle)
 
 
 def _row(key: str, booked: Used, running: Used) -> Row:
