@@ -5,16 +5,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-import uvicorn
 
-from spawner.console.process import Server
 from spawner.console.readings import INTERVAL, Reading, Trouble
 from spawner.console.scopes import Scope
 from spawner.errors import LedgerUnavailable
@@ -23,6 +21,7 @@ from spawner.operations.desk import Desk
 from spawner.policy.gpus import GpuState
 
 from ..support.console import OF_HUB_ADMINS, PREFIX, ConsoleStand
+from ..support.console_server import served
 from ..support.slots import gpus, mig, shared
 from ..support.waiting import eventually
 
@@ -258,29 +257,11 @@ class Followed:
         return next(str(found) for _, _, found in reversed(self.events) if found)
 
 
-@contextmanager
-def served(stand: ConsoleStand) -> Iterator[str]:
-    """Serve a console as its process does; gives its address."""
-    server = Server(
-        uvicorn.Config(stand.app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=30),
-        stand.console.watch,
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    eventually(lambda: server.started)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}{PREFIX}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 @pytest.fixture
 def quick(fitted: ConsoleStand, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ConsoleStand, str]]:
     monkeypatch.setattr(fitted.console.watch, "seconds", 0.05)
-    with served(fitted) as address:
-        yield fitted, address
+    with served(fitted.app) as address:
+        yield fitted, f"{address}{PREFIX}"
 
 
 def follow(address: str, token: str, query: str = "", headers: Mapping[str, str] | None = None) -> Followed:
@@ -349,8 +330,9 @@ def test_however_many_look_on_the_ledger_is_read_once(fitted: ConsoleStand, monk
 
     monkeypatch.setattr(inventory, "board", counted)
     monkeypatch.setattr(fitted.console.watch, "seconds", 0.5)
-    with served(fitted) as address:
-        viewers = [follow(address, token_of(fitted, name)) for name in ("olga", "oscar", "otto") for _ in range(6)]
+    with served(fitted.app) as address:
+        events = f"{address}{PREFIX}"
+        viewers = [follow(events, token_of(fitted, name)) for name in ("olga", "oscar", "otto") for _ in range(6)]
         eventually(lambda: all(len(viewer.events) == 5 for viewer in viewers))
         assert fitted.console.watch.viewers == 18
         began = looks[0]

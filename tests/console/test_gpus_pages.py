@@ -18,10 +18,11 @@ from spawner.operations import inventory
 from spawner.policy.gpus import GpuState
 
 from ..support.console import PREFIX, ConsoleStand, Visitor
+from ..support.console_server import served
 from ..support.office import MINUTE
 from ..support.slots import gpus, mig, shared
 from ..support.waiting import eventually
-from .test_gpus_api import Followed, served
+from .test_gpus_api import Followed
 
 WHY = "new fans"
 EVIL = "<script>alert('x')</script>\u202e\"&😀"
@@ -206,11 +207,11 @@ def test_an_open_page_moves(fitted: ConsoleStand, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(fitted.console.watch, "seconds", 0.05)
     fitted.hub.add_user("olga")
     token = fitted.hub.token("olga", [Scope.READ])
-    with served(fitted) as address:
+    with served(fitted.app) as address:
         page = fitted.with_token(token).get("gpus").text
         [live] = re.findall(r'sse-connect="([^"]*)"', page)
         path = str(Markup(live).unescape()).removeprefix(PREFIX)
-        stream = Followed(f"{address}{path}", token, {})
+        stream = Followed(f"{address}{PREFIX}{path}", token, {})
         assert stream.answer.status == 200
         eventually(lambda: fitted.console.watch.viewers == 1)
         inventory.set_state(fitted.office.desk, "gpu1", GpuState.DRAINING, "olga", WHY)

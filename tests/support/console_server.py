@@ -7,14 +7,17 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from spawner.console.process import Server
+
 from .waiting import eventually
 
 
 @contextlib.contextmanager
 def served(app: FastAPI) -> Iterator[str]:
     """Serve on a free port; gives the address, without a slash at its end."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1)
+    server = Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1),
+        app.state.console.watch,
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
