@@ -126,8 +126,13 @@ class _Writer:
             index = int(slot.gpu.rpartition("gpu")[2])
             gpus[slot.gpu] = Gpu(slot.gpu, slot.node, index, slot.model, slot.memory, simulated=True)
         for uuid in self._chance.sample(sorted(gpus), len(gpus) // 50):
-            decreed = {"state_by": "olga", "state_why": "It gets too hot", "state_since": self._now - DAY}
-            gpus[uuid] = replace(gpus[uuid], state=GpuState.DRAINING, **decreed)
+            gpus[uuid] = replace(
+                gpus[uuid],
+                state=GpuState.DRAINING,
+                state_by="olga",
+                state_why="It gets too hot",
+                state_since=self._now - DAY,
+            )
         self._put(tables.gpus, list(gpus.values()), present=True)
         places: dict[str, int] = {}
         rows = []
@@ -216,7 +221,7 @@ class _Writer:
             yield Ticket(self._id(), request, TicketState.WAITING, self._now - number * MINUTE)
 
     def _quotas(self) -> Iterator[QuotaGrant]:
-        told = {"by": "olga", "why": "A deadline", "at": self._now - DAY}
+        told: dict[str, Any] = {"by": "olga", "why": "A deadline", "at": self._now - DAY}
         for group in GROUPS:
             for dimension in ("gpus", "gpu_hours", "lease_hours"):
                 yield QuotaGrant(Subject.GROUP, group.name, dimension, getattr(group.quota, dimension), **told)

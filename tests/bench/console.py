@@ -106,7 +106,7 @@ def _visitor(world: World, called: Called, watch: ASGIApp) -> Visitor:
         like = console.as_user(ANN) if own else console.as_admin()
     else:
         like = console.signed_in(ANN) if own else console.signed_in_admin()
-    made = Visitor(watch, base_url=like.base_url, headers=like.headers, cookies=like.cookies)
+    made = Visitor(watch, base_url=str(like.base_url), headers=dict(like.headers), cookies=like.cookies)
     made.form_token = like.form_token
     return made
 

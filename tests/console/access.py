@@ -10,7 +10,6 @@ from spawner.console.scopes import OF_PEOPLE, Scope, implied
 from ..support.console import OF_HUB_ADMINS
 from ..support.console_world import ANN
 
-
 NOBODY = "nobody"
 """Scope that no one has: what is done with one's own things by their owner alone."""
 

@@ -15,9 +15,7 @@ GPUS = "api/v1/quotas/user/ann/gpus"
 NEW = {"If-None-Match": "*"}
 
 
-def put(
-    visitor: Visitor, path: str, value: object, headers: dict[str, str], why: str = "a test", **more: Any
-) -> Any:
+def put(visitor: Visitor, path: str, value: object, headers: dict[str, str], why: str = "a test", **more: Any) -> Any:
     return visitor.put(path, json={"value": value, "why": why, **more}, headers=headers)
 
 

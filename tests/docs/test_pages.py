@@ -89,7 +89,7 @@ def _locked(name: str) -> dict[str, str]:
 
 
 def test_versions_are_the_locked_ones() -> None:
-    packages = {}
+    packages: dict[str, dict[str, str]] = {}
     for place in (".", "tests/support/axe"):
         packages |= json.loads((ROOT / place / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     locked = {
