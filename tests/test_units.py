@@ -54,7 +54,9 @@ def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
 
 @given(st.integers(0, 1 << 50))
 def test_what_is_shown_can_be_read_back(count: int) -> None:
-    assert SIZE.validate_python(format_bytes(count)) == pytest.approx(count, rel=0.005, abs=1)
+    assert SIZE.validate_python(format_bytes(count)) == pytest.approx(
+        count, rel=0.006, abs=1
+    )  # two decimals, and whole bytes
 
 
 @given(st.integers(1, 1023), st.sampled_from([0, 10, 20, 30]))
