@@ -80,7 +80,7 @@ def things(world: World) -> Mapping[str, list[str]]:
         "lease_id": [world.lease, world.other_lease, world.closed],
         "ticket_id": [world.ticket, world.other_ticket],
         "volume": ["berth-home-ann", "berth-home-1", "berth-home-3"],
-        "gpu": ["gpu0", "gpu1", "gpu6", "node-b-gpu3", "SIM-local-0"],
+        "gpu": ["SIM-local-0", "SIM-local-6", "SIM-node-b-3", "gpu0"],
         "subject": ["default", "group", "user"],
         "dimension": ["gpus", "gpu_hours", "priority"],
         "group": ["physics"],

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -86,23 +86,25 @@ def inaccessible(page: Page) -> list[str]:
     return found
 
 
-def axe(page: Page) -> list[str]:
-    """List what axe-core finds on a page, as it shows now, that is serious or critical."""
+def axe(page: Page, *rules: str) -> list[str]:
+    """List what axe-core finds on a page, as it shows now, that is serious or critical; of some rules, if named."""
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate((npm_ci(AXE) / "axe-core/axe.min.js").read_text(encoding="utf-8"))
-    # Right after a change of colours, the old ones of some elements are still told: what is wrong stays so.
-    if not _violations(page):
+    # Colours change slowly: what is wrong stays so.
+    if not _violations(page, rules):
         return []
     page.wait_for_timeout(200)
-    return _violations(page)
+    return _violations(page, rules)
 
 
-def _violations(page: Page) -> list[str]:
+def _violations(page: Page, rules: Sequence[str]) -> list[str]:
     found = page.evaluate(
-        """async () => {
-            const { violations } = await axe.run({ resultTypes: ["violations"], iframes: false });
+        """async (rules) => {
+            const chosen = rules.length ? { runOnly: rules } : {};
+            const { violations } = await axe.run({ resultTypes: ["violations"], iframes: false, ...chosen });
             return violations.flatMap(({ id, impact, help, nodes }) =>
                 nodes.map((node) => [impact, `${id} (${impact}): ${help}: ${node.html.slice(0, 160)}`]));
-        }"""
+        }""",
+        list(rules),
     )
     return [told for impact, told in found if impact in {"serious", "critical"}]

@@ -85,7 +85,8 @@ def populate(console: ConsoleStand) -> World:
     hub.add_user("ines", ["teachers"])
     for number, name in enumerate(strangers):
         groups = ["physics"] if number % 2 else ["physics", HOSTILE_GROUP]
-        hub.add_user(name, groups, last_activity="2027-03-01T10:00:00Z")
+        servers = {"lab": _server("lab", name)} if name == OTHERS[0] else {}
+        hub.add_user(name, groups, last_activity="2027-03-01T10:00:00Z", servers=servers)
     office.fit(gpus(8, model="A100"), shared(4, model="T4", index=8), mig(5 << 30, 5 << 30, model="A100", index=9))
     office.fit(gpus(4, model=HOSTILE_MODEL, node="node-b"), node="node-b")
     _quotas(office)
@@ -105,7 +106,7 @@ def populate(console: ConsoleStand) -> World:
         lease=ours[0],
         ticket=ours[1],
         closed=closed[ANN],
-        gpu="gpu0",
+        gpu="SIM-local-0",
         other_lease=held[0],
         other_ticket=waiting[0],
         others=frozenset([*held, *waiting, *(one for name, one in closed.items() if name != ANN)]),
@@ -128,6 +129,8 @@ def _server(name: str, user: str) -> dict[str, object]:
 
 def _quotas(office: Office) -> None:
     office.give("default", "", "gpu_hours", 100)
+    office.give("default", "", "gpus", 4)
+    office.give("user", ANN, "gpus", 4)
     office.give("group", "physics", "gpus", 3)
     office.give("group", HOSTILE_GROUP, "gpu_hours", 200)
     office.give("user", OTHERS[0], "gpus", 5, office.clock.now + timedelta(days=3))
