@@ -3,7 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -121,19 +121,25 @@ def test_every_route_has_its_line(world: World) -> None:
 def test_everybody_everywhere(world: World) -> None:
     """A list of all that is not as it is to be, for one fault is often one of many."""
     wrong = []
-    for called in routes_of(world.console.app):
-        access = ACCESS[str(called)]
-        with untouched(world) if called.method in _UNSAFE else nullcontext():
-            for role in ROLES:
-                if role.kind == "service" and not called.in_api:
-                    continue  # services have no browser
-                wrong += _at(world, called, access, role)
+    with ExitStack() as opened:
+        # Services have no browser.
+        calling = {
+            (role, api): opened.enter_context(visitor(world.console, role, api=api))
+            for role in ROLES
+            for api in (True, False)
+            if api or role.kind == "user"
+        }
+        for called in routes_of(world.console.app):
+            access = ACCESS[str(called)]
+            with untouched(world) if called.method in _UNSAFE else nullcontext():
+                for (role, api), somebody in calling.items():
+                    if api == called.in_api:
+                        wrong += _at(world, called, access, role, somebody)
     assert not wrong, "\n".join(wrong)
 
 
-def _at(world: World, called: Called, access: Access, role: Role) -> list[str]:
+def _at(world: World, called: Called, access: Access, role: Role, somebody: Visitor) -> list[str]:
     wrong = []
-    somebody = visitor(world.console, role, api=called.in_api)
     for own in (True, False) if access.owned else (True,):
         expected = role.may(access, own=own and role.name == ANN and role.kind == "user")
         if expected and access.endless:
