@@ -1,11 +1,13 @@
 """Quotas as CSV and YAML files: read all or nothing, each mistake with its line; written to be read back the same.
 
-CSV has the columns ``subject,name,dimension,value`` and, if wanted, ``until,why``. YAML has ``default``, ``groups``
-and ``users``, as ``limits`` in the settings; a value is plain, or ``{value: ..., until: ..., why: ...}``.
+CSV has the columns ``subject,name,dimension,value`` and, if wanted, ``until,why``; a name or reason that a spreadsheet
+would take for a formula has an apostrophe before it. YAML has ``default``, ``groups`` and ``users``, as ``limits`` in
+the settings; a value is plain, or ``{value: ..., until: ..., why: ...}``.
 """
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -119,11 +121,11 @@ def _read_csv(text: str, sheet: _Sheet) -> None:
         sheet.add(
             number,
             row["subject"].lower(),
-            row["name"],
+            _bare(row["name"]),
             row["dimension"],
             row["value"],
             row.get("until", ""),
-            row.get("why", ""),
+            _bare(row.get("why", "")),
         )
 
 
@@ -148,8 +150,18 @@ def _write_csv(grants: Iterable[QuotaGrant]) -> str:
     writer.writerow(_COLUMNS)
     for grant in grants:
         value = show_value(grant.dimension, grant.value)
-        writer.writerow([grant.subject.value, grant.name, grant.dimension, value, _until(grant), grant.why])
+        name, why = _harmless(grant.name), _harmless(grant.why)
+        writer.writerow([grant.subject.value, name, grant.dimension, value, _until(grant), why])
     return out.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """Put an apostrophe before what a spreadsheet would take for a formula; `_bare` takes it away."""
+    return f"'{text}" if re.match(r"'*[=+\-@]", text) else text
+
+
+def _bare(text: str) -> str:
+    return text[1:] if re.match(r"'+[=+\-@]", text) else text
 
 
 # --- YAML ---------------------------------------------------------------------------------------------------------
