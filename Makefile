@@ -54,10 +54,11 @@ lint: ## Check style, types and the import contracts
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-docs: ## Render the reference pages from the settings' schema, and Grafana's dashboards
+docs: ## Render the reference pages from the settings' schema and the API, and Grafana's dashboards
 	@scripts/bootstrap hub
 	@$(BERTH) settings reference --write
 	@.venv/bin/python -m deploy.grafana.boards
+	@.venv/bin/python -m spawner.console.reference
 
 lock: ## Resolve all dependencies anew into the lock files
 	@scripts/bootstrap dev

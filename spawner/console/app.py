@@ -78,9 +78,20 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         found["components"]["schemas"]["Problem"] = problems.ProblemModel.model_json_schema()
+        _summarise(found)
         repeats.describe(found)
         app.openapi_schema = found
     return app.openapi_schema
+
+
+def _summarise(api: dict[str, Any]) -> None:
+    """Let the first paragraph of each operation's text be its summary; FastAPI takes the function's name."""
+    for operations in api["paths"].values():
+        for operation in operations.values():
+            summary, _, rest = operation.pop("description", "").partition("\n\n")
+            operation["summary"] = " ".join(summary.split()).removesuffix(".")
+            if rest:
+                operation["description"] = rest
 
 
 def _serve_vendor(app: FastAPI, route: str, path: Path) -> None:

@@ -28,11 +28,13 @@ def wanted(
         str | None,
         Query(max_length=100, pattern=r"^[^\x00]*$", description="Such as `quota.set`, or `quota` for all of them."),
     ] = None,
-    subject: Name = None,
+    subject: Annotated[
+        str | None, Query(max_length=255, pattern=r"^[^\x00]*$", description="Such as `user:ann` or `gpu:gpu0`.")
+    ] = None,
     text: Annotated[
         str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="Anywhere in an entry.")
     ] = None,
-    since: Annotated[Moment | None, Query()] = None,
+    since: Annotated[Moment | None, Query(description="Not those before.")] = None,
     until: Annotated[Moment | None, Query(description="Not included.")] = None,
 ) -> AuditFilter:
     """Read which entries are asked for."""

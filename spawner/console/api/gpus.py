@@ -57,8 +57,8 @@ _LAST = _header("Last-Event-ID", "The last event that arrived: only what has cha
 
 
 def wanted(
-    node: Annotated[str, Query(max_length=255)] = "",
-    model: Annotated[str, Query(max_length=255)] = "",
+    node: Annotated[str, Query(max_length=255, description="Host that it is in.")] = "",
+    model: Annotated[str, Query(max_length=255, description="As NVML names it.")] = "",
     state: Annotated[GpuState | None, Query(description="What an admin has decreed.")] = None,
     standing: Annotated[Standing | None, Query(description="Where it stands, in one word.")] = None,
     holder: Annotated[str, Query(max_length=255, description="A user who holds some of it.")] = "",

@@ -26,7 +26,7 @@ _READ = [allowed(Scope.READ)]
 Keeper = Annotated[Caller, allowed(Scope.HOMES)]
 _NO_NUL = r"^[^\x00]*$"
 _SEEN = if_match("The ETag of the home that you have seen, or `*` for whatever is.")
-_WISH: dict[str, Any] = {"responses": {**VERSIONED, **WRITING}, "openapi_extra": _SEEN}
+_WISH: dict[str, Any] = {"responses": {202: VERSIONED[200], **WRITING}, "openapi_extra": _SEEN}
 
 
 def home_position(cursor: str | None, sort: HomeSort) -> Position | None:
@@ -42,12 +42,12 @@ def list_homes(
         list[HomeState], Query(max_length=6, description="In one of these; left out, all but deleted ones.")
     ] = [],  # noqa: B006  FastAPI copies it
     search: Annotated[str, Query(max_length=255, pattern=_NO_NUL, description="Part of the owner's name.")] = "",
-    owner: Annotated[str, Query(max_length=255, pattern=_NO_NUL)] = "",
+    owner: Annotated[str, Query(max_length=255, pattern=_NO_NUL, description="Exactly.")] = "",
     gone: Annotated[bool | None, Query(description="Only of owners whom the hub does not know, or does.")] = None,
     failed: Annotated[bool | None, Query(description="Only where the last wish came to nothing, or did not.")] = None,
     unused_days: Annotated[int | None, Query(ge=0, le=36_600, description="Not used for so long.")] = None,
-    sort: Annotated[HomeSort, Query()] = HomeSort.OWNER,
-    descending: Annotated[bool, Query()] = False,
+    sort: Annotated[HomeSort, Query(description="What the list is ordered by.")] = HomeSort.OWNER,
+    descending: Annotated[bool, Query(description="Whether the list begins with the most.")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[HomeRow]:

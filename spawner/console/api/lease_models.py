@@ -18,9 +18,9 @@ from ..etags import etag_of
 _HOUR_MS = 3_600_000
 _NO_NUL = r"^[^\x00]*$"
 
-LeaseId = Annotated[str, Path(max_length=64, pattern="^[A-Za-z0-9_-]+$")]
-TicketId = Annotated[str, Path(max_length=64, pattern="^[A-Za-z0-9_-]+$")]
-Name = Annotated[str | None, Query(max_length=255, pattern=_NO_NUL)]
+LeaseId = Annotated[str, Path(max_length=64, pattern="^[A-Za-z0-9_-]+$", description="Of the lease.")]
+TicketId = Annotated[str, Path(max_length=64, pattern="^[A-Za-z0-9_-]+$", description="Of the place in the queue.")]
+Name = Annotated[str | None, Query(max_length=255, pattern=_NO_NUL, description="Only those of this one.")]
 """A word to filter by."""
 
 

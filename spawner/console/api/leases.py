@@ -33,7 +33,7 @@ _SEEN = if_match("The ETag of the lease that you have seen, or `*` for whatever 
 def list_all_leases(
     here: Here,
     user: Name = None,
-    state: Annotated[LeaseState | None, Query()] = None,
+    state: Annotated[LeaseState | None, Query(description="Only those in it.")] = None,
     model: Name = None,
     holding: Annotated[
         bool | None, Query(alias="open", description="Only those that hold GPUs, or only those that are closed.")

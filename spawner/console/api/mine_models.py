@@ -24,8 +24,8 @@ UserName = Annotated[str, Path(max_length=255, description="Of the user.")]
 ServerKey = Annotated[
     str, Path(max_length=255, description="The server's name; `~` for the default server, which has none.")
 ]
-LeaseId = Annotated[str, Path(max_length=64)]
-TicketId = Annotated[str, Path(max_length=64)]
+LeaseId = Annotated[str, Path(max_length=64, description="Of the lease.")]
+TicketId = Annotated[str, Path(max_length=64, description="Of the place in the queue.")]
 
 
 class Message(BaseModel):

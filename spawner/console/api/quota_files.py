@@ -33,7 +33,9 @@ _OF_ALL = if_match("The ETag of all that is set, as a dry run gives it, or `*`; 
     response_class=Response,
     responses={200: {"headers": ETAG, "content": {"text/csv": {}, "application/yaml": {}}}},
 )
-def export_all(here: Here, file_format: Annotated[FileFormat, Query(alias="format")] = "yaml") -> Response:
+def export_all(
+    here: Here, file_format: Annotated[FileFormat, Query(alias="format", description="Of the file.")] = "yaml"
+) -> Response:
     """Write all that is set as a file that can be imported. What is over is left out."""
     found, now = quotas.all_set(here.desk), here.clock()
     text = quota_files.write([one for one in found.grants if one.until is None or one.until > now], file_format)

@@ -37,13 +37,13 @@ router = APIRouter(tags=["quotas"])
 
 READING = [allowed(Scope.READ)]
 Setter = Annotated[Caller, allowed(Scope.QUOTAS)]
-Named = Literal["group", "user"]
+Named = Annotated[Literal["group", "user"], Path(description="Whose kind of quota.")]
 Search = Annotated[
     str, Query(max_length=200, description="Words that all occur in the name, or in an author or a reason.")
 ]
 Temporary = Annotated[bool, Query(description="Only values that end by themselves.")]
 PathName = Annotated[str, Path(max_length=255, description="Of the group or user.")]
-PathDimension = Annotated[Dimension, Path()]
+PathDimension = Annotated[Dimension, Path(description="What is bounded.")]
 Reason = Annotated[str, Query(min_length=1, max_length=500, pattern=r"\S", description="For the audit.")]
 
 _NO_SUCH = "none of ours"
@@ -54,9 +54,9 @@ _OF_GRANT = if_match("The ETag of what is set, `*` for whatever is. Where nothin
 def list_grants(
     here: Here,
     answer: Response,
-    subject: Annotated[Subject | None, Query()] = None,
-    name: Annotated[str | None, Query(max_length=255)] = None,
-    dimension: Annotated[Dimension | None, Query()] = None,
+    subject: Annotated[Subject | None, Query(description="Whose kind of quota.")] = None,
+    name: Annotated[str | None, Query(max_length=255, description="Of the group or user.")] = None,
+    dimension: Annotated[Dimension | None, Query(description="What is bounded.")] = None,
     search: Search = "",
     temporary: Temporary = False,
     limit: Limit = 100,
@@ -94,7 +94,7 @@ def _position(grant: QuotaGrant) -> tuple[int, str, str]:
 def read_table(
     here: Here,
     answer: Response,
-    subject: Annotated[list[Subject], Query(max_length=3)] = [],  # noqa: B006  FastAPI copies it
+    subject: Annotated[list[Subject], Query(max_length=3, description="Whose kind of quota.")] = [],  # noqa: B006  FastAPI copies it
     search: Search = "",
     everyone: Annotated[bool, Query(description="Also groups and users of whom nothing is said.")] = False,
     temporary: Temporary = False,
@@ -116,7 +116,10 @@ def read_table(
 
 @router.post("/quotas/preview")
 def preview_changes(
-    here: Here, caller: Setter, plan: Plan, limit: Annotated[int, Query(ge=0, le=10_000)] = 100
+    here: Here,
+    caller: Setter,
+    plan: Plan,
+    limit: Annotated[int, Query(ge=0, le=10_000, description="People listed at most.")] = 100,
 ) -> PreviewModel:
     """Tell what setting and taking back values would do: to whom, to leases that run, to those who wait.
 
@@ -264,8 +267,8 @@ def _changed(error: QuotaChanged, here: Console, subject: Subject, name: str, di
 @router.get("/users/{name}/quota")
 def read_quota(
     here: Here,
-    caller: Annotated[Caller, allowed()],
-    name: Annotated[str, Path(max_length=255)],
+    caller: Annotated[Caller, allowed(Scope.SELF_READ)],
+    name: Annotated[str, Path(max_length=255, description="Of the user.")],
     group: Annotated[
         Sequence[str],
         Query(max_length=100, description="As if a member of these groups and no others; for who may read all."),
