@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -46,14 +46,29 @@ def test_translations_have_what_they_are_to_show(path: Path) -> None:
     for message in catalog:
         if not message.id:
             continue
-        ids = message.id if isinstance(message.id, tuple) else (message.id,)
-        strings = message.string if isinstance(message.string, tuple) else (message.string,)
-        wanted = {name for text in ids for name in re.findall(r"%\(\w+\)s|{\w+}", text)}
+        ids, strings = _forms(message.id), _forms(message.string)
+        wanted = {name for text in ids for name in _placeholders(text)}
         for text in strings:
-            assert set(re.findall(r"%\(\w+\)s|{\w+}", text)) == wanted, ids[0]
-            assert (text[:1].isspace(), text[-1:].isspace()) == (ids[0][:1].isspace(), ids[0][-1:].isspace()), ids[0]
+            assert _placeholders(text) == wanted, ids[0]
+            assert _edges(text) == _edges(ids[0]), ids[0]
         assert not message.fuzzy, ids[0]
     assert not catalog.obsolete
+
+
+def _forms(text: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The one form of a plain message, or all of one with plurals."""
+    if text is None:
+        return ()
+    return (text,) if isinstance(text, str) else tuple(text)
+
+
+def _placeholders(text: str) -> set[str]:
+    return set(re.findall(r"%\(\w+\)s|{\w+}", text))
+
+
+def _edges(text: str) -> tuple[bool, bool]:
+    """Whether a text begins and ends with a space, which pages rely on between two texts."""
+    return text[:1].isspace(), text[-1:].isspace()
 
 
 def test_german_is_among_them() -> None:
