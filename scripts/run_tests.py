@@ -8,7 +8,7 @@ import sys
 import tempfile
 from typing import IO
 
-ON_THE_ENGINE = "docker or image or gpu_image or browser or hub"
+ON_THE_ENGINE = "docker or image or gpu_image or hub"
 
 
 def say(text: str) -> None:
