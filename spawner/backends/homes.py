@@ -5,6 +5,7 @@ import itertools
 from datetime import datetime
 from typing import Any
 
+from ..engine.volumes import home_volume
 from ..errors import LedgerOutdated, LedgerUnavailable
 from ..operations import homes
 from ..policy.model import Deny
@@ -17,12 +18,14 @@ _LOOK_SECONDS = 0.5
 async def home_back(spawner: Any) -> None:
     """Wait a while for a home that is in the archive; what is about to be put away stays.
 
-    A ledger that does not answer takes nobody's server away.
+    A ledger that does not answer takes nobody's server away, but no home is made meanwhile: it could be one's in the
+    archive that an empty one took the place of.
 
     Raises
     ------
     SpawnException
-        ``home_restoring`` where that takes longer, ``home_busy`` where the home is being put away or removed.
+        ``home_restoring`` where that takes longer, ``home_busy`` where the home is being put away or removed,
+        ``ledger_unavailable`` or ``ledger_outdated`` where there is no telling whether there is one in the archive.
     """
     if spawner.desk is None:
         return
@@ -32,6 +35,9 @@ async def home_back(spawner: Any) -> None:
         try:
             found = await spawner.operate(homes.arriving, volume)
         except (LedgerUnavailable, LedgerOutdated) as error:
+            if await spawner.engine.call("quick", lambda client: home_volume(client, volume)) is None:
+                told = f"Whether you have a home in the archive cannot be told, so none is made now: {error}"
+                raise refusal(Deny(error.code, told), 500) from error
             spawner.log.warning("Whether the home of %s is archived cannot be told: %s", spawner.user.name, error)
             return
         if isinstance(found, Deny):

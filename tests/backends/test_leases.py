@@ -15,12 +15,16 @@ from jupyterhub.spawner import SpawnException
 
 from spawner.backends import desks
 from spawner.engine import containers
+from spawner.engine.containers import USER_LABEL
 from spawner.engine.observe import observe
+from spawner.engine.view import HUB_LABEL
+from spawner.engine.volumes import home_volume, make_volume
 from spawner.ledger import Ledger
 from spawner.operations import inventory, leases, offers, repairs, usage
 from spawner.operations.desk import Desk
 from spawner.policy.gpus import LOCAL_NODE
 from spawner.policy.leases import Lease, LeaseState
+from spawner.policy.names import home_volume_name
 from spawner.policy.reconcile import Grace, Seen, reconcile
 from spawner.settings import LeaseSettings, LimitSettings
 
@@ -405,8 +409,17 @@ async def test_a_ledger_that_is_locked_refuses_and_is_well_again(make: MakeGpuSp
         holder.close()
 
 
-async def test_servers_without_gpus_start_while_the_ledger_is_away(make: MakeGpuSpawner, tmp_path: Path) -> None:
-    spawner = make(ledger_url=f"sqlite:///{tmp_path / 'gone' / 'ledger.sqlite'}", options={"gpus": 0})
+async def test_servers_without_gpus_start_while_the_ledger_is_away(
+    make: MakeGpuSpawner, tmp_path: Path, client: docker.APIClient
+) -> None:
+    spawner = make("newcomer", ledger_url=f"sqlite:///{tmp_path / 'gone' / 'ledger.sqlite'}", options={"gpus": 0})
+    home = home_volume_name(spawner.hub_id, spawner.user.name)
+    # Its owner's files may be in the archive: an empty home is not to take their place.
+    with pytest.raises(SpawnException, match="Whether you have a home in the archive cannot be told") as refused:
+        await spawner.start()
+    assert refused.value.reason in {"ledger_unavailable", "ledger_outdated"}
+    assert home_volume(client, home) is None
+    make_volume(client, home, {HUB_LABEL: spawner.hub_id, USER_LABEL: spawner.user.name})
     await spawner.start()
     assert await spawner.poll() is None
     await spawner.stop()
