@@ -1,7 +1,7 @@
 # `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test chaos bench sim images lint docs lock clean
+.PHONY: help up down test chaos bench sim images lint docs pictures lock clean
 
 BERTH := .venv/bin/berth
 PIP_COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
@@ -59,6 +59,12 @@ docs: ## Render the reference pages from the settings' schema and the API, and G
 	@$(BERTH) settings reference --write
 	@.venv/bin/python -m deploy.grafana.boards
 	@.venv/bin/python -m spawner.console.reference
+
+pictures: ## Take the documentation's screenshots anew
+	@scripts/bootstrap dev
+	@.venv/bin/python scripts/prepare_tests.py
+	BERTH_PICTURES=docs/images .venv/bin/pytest tests/browser/test_docs_pictures.py
+	.venv/bin/python -m docs.images.take
 
 lock: ## Resolve all dependencies anew into the lock files
 	@scripts/bootstrap dev

@@ -3,9 +3,10 @@
 import functools
 import io
 from collections.abc import Mapping
+from datetime import date, datetime
 from pathlib import Path
 
-from babel import Locale, UnknownLocaleError
+from babel import Locale, UnknownLocaleError, dates
 from babel.core import negotiate_locale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -31,6 +32,21 @@ def catalogues() -> Mapping[str, NullTranslations]:
 def name_of(language: str) -> str:
     """Give a language's name in itself."""
     return (Locale.parse(language).get_display_name(language) or language).capitalize()
+
+
+def dated(when: date, form: str, language: str) -> str:
+    """Write a day, or a time, as a language does.
+
+    Parameters
+    ----------
+    form
+        A pattern of Unicode's CLDR, a day before its month as ``d MMM``; it becomes ``d. MMM`` where one writes so.
+    """
+    if "d." in str(Locale.parse(language).datetime_skeletons["MMMd"]):
+        form = form.replace("d MMM", "d. MMM")
+    if isinstance(when, datetime):
+        return str(dates.format_datetime(when, form, locale=language))
+    return str(dates.format_date(when, form, locale=language))
 
 
 def choose(chosen: str | None, accepted: str) -> str:

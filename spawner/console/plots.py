@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from babel import dates, numbers
+from babel import numbers
 from markupsafe import Markup
 
+from .languages import dated
 from .rendering import Reader
 
 Unit = Literal["gpu_hours", "ratio", "bytes", "number"]
@@ -274,11 +275,11 @@ class Plotter:
 
     def _axis_time(self, at: datetime, step: int) -> str:
         form = "d MMM" if step >= _DAY or (at.hour, at.minute) == (0, 0) else "HH:mm"
-        return str(dates.format_datetime(at, form, locale=self._reader.language))
+        return dated(at, form, self._reader.language)
 
     def _moment(self, when: datetime, span: float) -> str:
         form = "HH:mm:ss" if span <= _HOUR else "d MMM, HH:mm"
-        return str(dates.format_datetime(when.astimezone(self._reader.zone), form, locale=self._reader.language))
+        return dated(when.astimezone(self._reader.zone), form, self._reader.language)
 
     def _write(self, value: float | None, unit: Unit) -> str:
         if value is None:

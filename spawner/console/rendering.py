@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from babel import dates, numbers
+from babel import numbers
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from .languages import catalogues, choose, name_of
+from .languages import catalogues, choose, dated, name_of
 
 if TYPE_CHECKING:
     from .callers import Caller
@@ -237,12 +237,12 @@ def moment(context: Context, when: datetime | None, form: str = "short") -> Mark
     local = when.astimezone(reader.zone)
     today = local.date() == context["now"].astimezone(reader.zone).date()
     if form == "full":
-        text = dates.format_datetime(local, "d MMM y, HH:mm:ss z", locale=reader.language)
+        text = dated(local, "d MMM y, HH:mm:ss z", reader.language)
     elif today:
-        text = dates.format_datetime(local, "HH:mm", locale=reader.language)
+        text = dated(local, "HH:mm", reader.language)
     else:
         year = "" if local.year == context["now"].year else " y"
-        text = dates.format_datetime(local, f"d MMM{year}, HH:mm", locale=reader.language)
+        text = dated(local, f"d MMM{year}, HH:mm", reader.language)
     if form != "full" and not reader.known_zone:
         text += " UTC"
     stamp = when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -252,7 +252,7 @@ def moment(context: Context, when: datetime | None, form: str = "short") -> Mark
 @pass_context
 def clock_time(context: Context, when: datetime) -> str:
     """Write the time of day in the reader's zone."""
-    return str(dates.format_datetime(when.astimezone(_reader(context).zone), "HH:mm", locale=_reader(context).language))
+    return dated(when.astimezone(_reader(context).zone), "HH:mm", _reader(context).language)
 
 
 @pass_context

@@ -21,6 +21,7 @@ from ..support.console_world import ANN, OTHERS
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _AUDIT, _LOT = 20_000, 5000
+_MENDED = {"state": "draining", "why": "It gets too hot"}, {"state": "in_service", "why": "New fans"}
 _COLUMNS = {
     "user": "username",
     "index": "number",
@@ -233,9 +234,16 @@ class _Writer:
     def _audit(self) -> Iterator[AuditEntry]:
         for number in range(_AUDIT):
             _, user = self._somebody()
-            action = self._chance.choice(["quota.set", "lease.end", "gpu.drain", "gpu.resume", "queue.move"])
             at = self._now - (_AUDIT - number) * 10 * MINUTE
-            yield AuditEntry(at, "olga", action, f"user:{user}", {"value": 1}, {"value": 2}, "As agreed")
+            action, subject, before, after, why = self._chance.choice(
+                [
+                    ("quota.set", f"user {user} gpus", {"value": 1}, {"value": 2}, "As agreed"),
+                    ("lease.end", f"lease {number:016x}", {"state": "active"}, {"state": "active"}, "Others wait"),
+                    ("gpu.state", f"gpu {self._chance.choice(self._slots).gpu}", *_MENDED, "New fans"),
+                    ("ticket.move_up", f"ticket {number:016x}", {"moved_up": 0}, {"moved_up": 1}, "A deadline"),
+                ]
+            )
+            yield AuditEntry(at, self._chance.choice(["olga", "otto"]), action, subject, before, after, why)
 
     def _homes(self) -> Iterator[Home]:
         everybody = [name for names in self._people.values() for name in names]

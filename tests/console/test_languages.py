@@ -4,12 +4,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 
 import pytest
 from babel.messages.pofile import read_po
 
-from spawner.console.languages import LOCALES, catalogues, choose
+from spawner.console.languages import LOCALES, catalogues, choose, dated
 from spawner.ledger import Ledger
 
 from ..support.console import open_console
@@ -76,6 +77,8 @@ def test_german_is_among_them() -> None:
     assert choose(None, "fr;q=0.9, de-AT;q=0.8, en;q=0.7") == "de"
     assert choose("en", "de") == "en"
     assert choose("xx", "fr") == "en"
+    assert dated(date(2027, 3, 1), "EEE, d MMM y", "de") == "Mo., 1. März 2027"
+    assert dated(date(2027, 3, 1), "EEE, d MMM y", "en") == "Mon, 1 Mar 2027"
 
 
 def test_every_page_in_every_language(world: World) -> None:

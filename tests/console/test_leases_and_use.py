@@ -187,6 +187,16 @@ def test_tables_for_spreadsheets(busy: ConsoleStand) -> None:
     ]
 
 
+def test_times_in_audit_are_the_readers(busy: ConsoleStand) -> None:
+    with busy.office.ledger.transaction() as books:
+        told = {"ends_at": "2027-03-02T02:00:34.507000+00:00", "until": "never", "seen_at": "2027-03-02T02:00:34"}
+        books.audit.append(AuditEntry(NOW, "otto", "lease.end", "lease 7", told, None, "others wait"))
+    page = busy.signed_in_admin().get("audit?subject=lease+7").text
+    assert '<time datetime="2027-03-02T02:00:34Z" data-form="short">2 Mar, 02:00 UTC</time>' in page
+    assert "<bdi>never</bdi>" in page
+    assert "<bdi>2027-03-02T02:00:34</bdi>" in page  # of no zone: shown as it is
+
+
 def test_audit_in_pages(busy: ConsoleStand) -> None:
     olga = busy.as_admin()
     for number in range(3):

@@ -56,6 +56,11 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in _anchors(led), target
 
 
+def test_every_picture_is_shown() -> None:
+    shown = {(page.parent / target).resolve() for page in PAGES for target in re.findall(r"\]\(([^)\s#]+)", _prose(page))}
+    assert set((ROOT / "docs/images").glob("*.png")) <= shown
+
+
 def test_every_page_is_listed() -> None:
     index = ROOT / "docs/index.md"
     linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)", _prose(index))}

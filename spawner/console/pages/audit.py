@@ -1,6 +1,8 @@
 """Audit: who changed what, when and why."""
 
+import contextlib
 import json
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -61,14 +63,19 @@ def show_audit(
     )
 
 
-def _parts(value: Any) -> list[tuple[str, str]]:
-    """Give what an entry tells of before or after as pairs of names and words; the name is empty of a bare value."""
+def _parts(value: Any) -> list[tuple[str, str | datetime]]:
+    """Give what an entry tells of before or after as pairs of names and values; the name is empty of a bare value."""
     if value is None:
         return []
     pairs = value.items() if isinstance(value, dict) else [("", value)]
-    return [(str(name), _words(said)) for name, said in pairs if said is not None and said != ""]
+    return [(str(name), _shown(str(name), said)) for name, said in pairs if said is not None and said != ""]
 
 
-def _words(value: Any) -> str:
+def _shown(name: str, value: Any) -> str | datetime:
+    """Give a time as such, all else in words."""
+    if isinstance(value, str) and (name == "until" or name.endswith("_at")):
+        with contextlib.suppress(ValueError):
+            if (when := datetime.fromisoformat(value)).tzinfo is not None:
+                return when
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
     return text if len(text) <= _LONG else f"{text[:_LONG]}…"

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Annotated, Any
 
-from babel import dates
 from fastapi import APIRouter, Query, Request
 from markupsafe import Markup
 from starlette.responses import Response
@@ -18,6 +17,7 @@ from ..api.mine import first_day, lease_cursor, lease_position
 from ..api.mine_models import UserName
 from ..callers import Caller, allowed
 from ..context import Console, Here
+from ..languages import dated
 from ..live import LiveSlot, live_slots, problem_words
 from ..own import person_of, servers_of
 from ..own_words import DIMENSIONS, ENDINGS, LEASE_STATES, SERVER_STATES, slot_words
@@ -184,4 +184,4 @@ def _use_figure(plot: Plotter, _: Callable[[str], str], use: Sequence[DayOfUse],
 
 
 def _day(text: str, language: str) -> str:
-    return str(dates.format_date(date.fromisoformat(text), "d MMM", locale=language))
+    return dated(date.fromisoformat(text), "d MMM", language)

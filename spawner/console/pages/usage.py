@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Annotated, get_args
 
-from babel import dates
 from fastapi import APIRouter, Query, Request
 from markupsafe import Markup
 from starlette.responses import Response
@@ -16,6 +15,7 @@ from ...operations.usage import By
 from ..api.usage import Sort, in_order
 from ..callers import Caller, allowed
 from ..context import Console, Here
+from ..languages import dated
 from ..menu import N_
 from ..plots import Plotter, Series
 from ..ranges import PRESETS, USUAL_DAYS, Day, Range, days_between, monday_of
@@ -159,11 +159,11 @@ def _by_day(plot: Plotter, found: Report, span: Range, reader: PageReader, _: Ca
 
 
 def _short(day: date, reader: PageReader) -> str:
-    return str(dates.format_date(day, "d MMM", locale=reader.language))
+    return dated(day, "d MMM", reader.language)
 
 
 def _day_words(key: str, reader: PageReader) -> str:
-    return str(dates.format_date(date.fromisoformat(key), "EEE, d MMM y", locale=reader.language))
+    return dated(date.fromisoformat(key), "EEE, d MMM y", reader.language)
 
 
 @router.get("/usage/week")
@@ -176,7 +176,7 @@ def show_week(request: Request, here: Here, caller: Reader, day: Annotated[Day |
     named = [first + timedelta(days=number) for number in range(7)]
     figure = Plotter(reader, _).heat(
         _("GPU-hours leased in each hour"),
-        [str(dates.format_date(one, "EEE d", locale=reader.language)) for one in named],
+        [dated(one, "EEE d", reader.language) for one in named],
         [f"{hour:02}" for hour in range(24)],
         found.hours,
         "gpu_hours",
@@ -189,7 +189,7 @@ def show_week(request: Request, here: Here, caller: Reader, day: Annotated[Day |
         found=found,
         figure=figure if found.total_ms else None,
         first=_short(first, reader),
-        last=str(dates.format_date(named[-1], "d MMM y", locale=reader.language)),
+        last=dated(named[-1], "d MMM y", reader.language),
         before=first - timedelta(days=7),
         after=first + timedelta(days=7) if first < this else None,
         busiest=_busiest(found, named, reader),
@@ -201,4 +201,4 @@ def _busiest(found: reports.Week, named: list[date], reader: PageReader) -> str:
     value, day, hour = max(
         (value, -day, -hour) for day, row in enumerate(found.hours) for hour, value in enumerate(row)
     )
-    return f"{dates.format_date(named[-day], 'EEEE', locale=reader.language)}, {-hour:02}:00" if value else ""
+    return f"{dated(named[-day], 'EEEE', reader.language)}, {-hour:02}:00" if value else ""

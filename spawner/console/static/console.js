@@ -27,10 +27,11 @@
     if (note) note.textContent = note.textContent.replace("UTC", zone);
   }
 
-  // "1 h 5 min" until a moment, in elements with data-until; the server's clock decides.
+  // "1 h 5 min" until a moment, in elements with data-until; the server's clock decides, not that of the reader.
+  const ahead = Date.now() - new Date(root.dataset.now);
   function count() {
     for (const element of document.querySelectorAll("[data-until]")) {
-      const minutes = Math.max(0, Math.round((new Date(element.dataset.until) - Date.now()) / 60000));
+      const minutes = Math.max(0, Math.round((new Date(element.dataset.until) - (Date.now() - ahead)) / 60000));
       const hours = Math.floor(minutes / 60);
       const text = hours ? (minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`) : `${minutes} min`;
       if (element.textContent !== text) element.textContent = text;
