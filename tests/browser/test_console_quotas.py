@@ -10,6 +10,7 @@ from spawner.operations import quotas
 
 from ..support.browser import axe, visitor
 from ..support.console import PREFIX
+from ..support.console_world import OTHERS
 from ..support.ledgers import sqlite_template
 from .test_console_pages import PHONE, WIDE, Site, site
 
@@ -95,7 +96,7 @@ def test_a_walk_through_quotas(browser: Browser, where: Site) -> None:
         check(page)
         page.get_by_role("button", name="Change 2 values").click()
         expect(page.get_by_role("status")).to_contain_text("Values changed: 2")
-        page.goto(f"{table}/why?user=ann")
+        page.goto(f"{table}/why?user={OTHERS[1]}")
         expect(page.get_by_role("row", name="GPUs at once")).to_contain_text("group physics")
 
 

@@ -1,13 +1,17 @@
 """Debian's Chromium, driven by Playwright, that reaches this machine only."""
 
 import contextlib
+import os
 import shutil
+import signal
+import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, BrowserType, Page, Route, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from .npm import npm_ci
@@ -24,15 +28,62 @@ def chromium_path() -> str | None:
 def chromium() -> Iterator[Browser]:
     """Run a browser without a window."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium_path(),
-            # In a container /dev/shm may hold 64 MiB only, and a page of JupyterLab that finds no room there crashes.
-            args=["--no-sandbox", "--disable-background-networking", "--disable-dev-shm-usage"],
-        )
+        browser = _launch(playwright.chromium)
         try:
             yield browser
         finally:
-            browser.close()
+            _alive(browser).close()
+
+
+# By which a browser's process is found; and what was started in place of one that was killed.
+_MARKS: dict[Browser, str] = {}
+_INSTEAD: dict[Browser, Browser] = {}
+_PATIENCE = 60  # seconds
+
+
+def _launch(kind: BrowserType) -> Browser:
+    mark = f"--started-for-test={uuid.uuid4().hex}"
+    browser = kind.launch(
+        executable_path=chromium_path(),
+        # In a container /dev/shm may hold 64 MiB only, and a page of JupyterLab that finds no room there crashes.
+        args=["--no-sandbox", "--disable-background-networking", "--disable-dev-shm-usage", mark],
+    )
+    _MARKS[browser] = mark
+    return browser
+
+
+def _alive(browser: Browser) -> Browser:
+    """Give a browser, or the one that runs in its place since it was killed."""
+    while not browser.is_connected():
+        if browser not in _INSTEAD:
+            _INSTEAD[browser] = _launch(browser.browser_type)
+        browser = _INSTEAD[browser]
+    return browser
+
+
+def _close(browser: Browser, context: BrowserContext) -> None:
+    """Close a context; a browser that does not get that done is killed.
+
+    Seen once in hundreds of times: Chromium never ends to close a context whose page was just going somewhere.
+    """
+    overdue = threading.Timer(_PATIENCE, _kill, [_MARKS[browser]])
+    overdue.start()
+    try:
+        context.unroute_all(behavior="ignoreErrors")
+        context.close()
+    except PlaywrightError:
+        if browser.is_connected():
+            raise
+    finally:
+        overdue.cancel()
+
+
+def _kill(mark: str) -> None:
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes().split(b"\0")
+            if mark.encode() in words and not any(word.startswith(b"--type=") for word in words):
+                os.kill(int(entry.parent.name), signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -44,6 +95,7 @@ def visitor(browser: Browser, **options: Any) -> Iterator[Page]:
     options
         Of the browser's context, such as ``color_scheme="dark"``.
     """
+    browser = _alive(browser)
     context = browser.new_context(ignore_https_errors=True, **options)
     context.set_default_timeout(10_000)
     context.route("**/*", _stay_here)
@@ -59,7 +111,7 @@ def visitor(browser: Browser, **options: Any) -> Iterator[Page]:
         error.add_note(_describe(page, said))
         raise
     finally:
-        context.close()
+        _close(browser, context)
 
 
 def _describe(page: Page, said: list[str]) -> str:
