@@ -150,7 +150,7 @@ def test_no_file_carries_a_formula(world: World) -> None:
     for called in reads(world):
         somebody = admin if called.in_api else page_admin
         answer = somebody.get(called.at(values(world, own=False)), params={"format": "csv"}, follow_redirects=False)
-        if "text/csv" not in answer.headers["Content-Type"]:
+        if "text/csv" not in answer.headers.get("Content-Type", ""):
             continue
         files += 1
         found = answer.headers["Content-Disposition"]
