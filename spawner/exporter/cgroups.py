@@ -3,7 +3,8 @@
 The files of version 1 are read where a controller is mounted as one, else those of version 2. They are kept open from
 one look to the next, which halves what a look costs. That cannot go wrong: a file of a group that was removed gives an
 error for ever, also where one with the same name was made, and what is known of a process is read through one handle
-on it, which its successor under the same number does not inherit.
+on it, which its successor under the same number does not inherit. Only the file of a network keeps that alive, so that
+`UseReader.keep` is to be called when a container has ended.
 
 Where its first process is, is asked of the group: a list of its processes comes at a tenth of the cost of a process's
 list of groups, and says whose all the others are. Only one that is not in it is asked itself.
@@ -13,6 +14,7 @@ import errno
 import functools
 import os
 import resource
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +26,8 @@ from .kernel_files import NETWORK, VERSION_1, VERSION_2, KernelFile, Values
 _PAGE = 4096  # bytes
 _GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENOTDIR})
 _MEMBERS = "cgroup.procs"
-_PER_CONTAINER = 2 + max(len(VERSION_1), len(VERSION_2))  # open files
+_PATIENCE = 1.0  # seconds
+_PER_CONTAINER = 3 + max(len(VERSION_1), len(VERSION_2))  # open files
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,6 @@ class _Opened:
         return VERSION_1 if "memory" in self._where else VERSION_2
 
     def read(self, file: KernelFile) -> bytes:
-        if file is NETWORK:
-            # Kept open, it would keep the network of an ended container alive.
-            return _read_at(file.name, self._process)
         return self._read(file.name, file.controller)
 
     def _members(self) -> tuple[int, ...]:
@@ -104,8 +104,12 @@ class _Opened:
     def _read(self, name: str, controller: str) -> bytes:
         descriptor = self._files.get(name)
         if descriptor is None:
-            path = f"{self._where.get(controller, self._where.get('', ''))}/{name}"
-            descriptor = self._files[name] = os.open(path, os.O_RDONLY)
+            if name == NETWORK.name:  # to open it costs more than all else
+                descriptor = os.open(name, os.O_RDONLY, dir_fd=self._process)
+            else:
+                path = f"{self._where.get(controller, self._where.get('', ''))}/{name}"
+                descriptor = os.open(path, os.O_RDONLY)
+            self._files[name] = descriptor
         return _read(descriptor)
 
     def close_files(self) -> None:
@@ -118,7 +122,7 @@ class _Opened:
 
 
 class UseReader:
-    """Reads what containers use. Not thread-safe.
+    """Reads what containers use; thread-safe.
 
     Parameters
     ----------
@@ -131,6 +135,7 @@ class UseReader:
         allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most_open = allowed // 2 // _PER_CONTAINER if most_open is None else most_open
         self._opened: dict[str, _Opened] = {}
+        self._lock = threading.Lock()
 
     def read(self, container: RunningContainer) -> Use | None:
         """Read what a container uses; None if it has ended.
@@ -140,18 +145,24 @@ class UseReader:
         OSError
             If nothing of it may be read.
         """
-        opened = self._open(container)
-        if opened is None:
-            return None
-        use = _use(opened, own_network=container.own_network)
-        if use is None or len(self._opened) > self._most_open:
-            self._opened.pop(container.id).close()
-        return use
+        with self._lock:
+            opened = self._open(container)
+            if opened is None:
+                return None
+            use = _use(opened, own_network=container.own_network)
+            if use is None or len(self._opened) > self._most_open:
+                self._opened.pop(container.id).close()
+            return use
 
     def keep(self, containers: Collection[str]) -> None:
         """Close what is open of all others."""
-        for id_ in self._opened.keys() - set(containers):
-            self._opened.pop(id_).close()
+        # A read that hangs holds up nobody but the next read.
+        if self._lock.acquire(timeout=_PATIENCE):
+            try:
+                for id_ in self._opened.keys() - set(containers):
+                    self._opened.pop(id_).close()
+            finally:
+                self._lock.release()
 
     def _open(self, container: RunningContainer) -> _Opened | None:
         found = self._opened.get(container.id)

@@ -90,7 +90,8 @@ class Gatherer:
     ) -> None:
         self._engine, self._view, self._walker, self._errors = engine, view, walker, errors
         self._deadline = deadline
-        reader = UseReader()
+        self._reader = reader = UseReader()
+        view.listeners.append(lambda: reader.keep(view.current.containers))
         self._gpus: Looker[Telemetry] = Looker("GPUs", probe.telemetry)
         self._daemon: Looker[bool] = Looker("Docker Engine", self._ask_engine)
         self._cgroups: Looker[_Cgroups] = Looker("containers' control groups", lambda: _read(view.current, reader))
@@ -120,6 +121,7 @@ class Gatherer:
     def close(self) -> None:
         for looker in (self._gpus, self._daemon, self._cgroups):
             looker.close()
+        self._reader.keep(())
 
     def _ask_engine(self) -> bool:
         with engine_errors():
