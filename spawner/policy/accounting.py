@@ -159,9 +159,9 @@ def idle_part_ms(idle: int, start: int, end: int, begin: int, finish: int) -> in
     Nobody noted when a closed lease was idle, so it is spread evenly. The parts of adjoining ranges add up to the
     whole, and none is longer than what of the interval lies in its range.
     """
-    if end <= start:
+    if end <= start or not idle:
         return 0
-    first, last = (min(max(edge, start), end) - start for edge in (begin, finish))
+    first, last = min(max(begin, start), end) - start, min(max(finish, start), end) - start
     return idle * last // (end - start) - idle * first // (end - start) if first < last else 0
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from spawner.console.process import spare_collections
 from spawner.ledger import Ledger
 
 from ..console.access import ACCESS, Access
@@ -66,6 +67,7 @@ def busy_console(url: str, kind: str, size: Size) -> Iterator[World]:
     with open_console(Office(ledger, Place(kind, url))) as stand:
         for name, group in busy.groups.items():
             stand.hub.add_user(name, [group], last_activity="2027-03-01T10:00:00Z")
+        spare_collections()  # as its process does
         yield _world(stand, busy)
     ledger.close()
 

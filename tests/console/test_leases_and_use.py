@@ -341,3 +341,13 @@ def test_who_may_only_read_is_offered_nothing_else(busy: ConsoleStand) -> None:
         assert "/drop" not in text
     assert rita.get(f"leases/{lease.id}/end").status_code == 403
     assert rita.send_form(f"leases/{lease.id}/end", why="x").status_code == 403
+
+
+def test_a_long_queue_shows_who_is_next(busy: ConsoleStand) -> None:
+    for number in range(120):
+        busy.office.queued(f"w{number}")
+    olga = busy.signed_in_admin()
+    short, whole = olga.get("leases/queue").text, olga.get("leases/queue?shown=all").text
+    assert (short.count("/drop"), whole.count("/drop")) == (100, 122)  # eve and fay among them
+    assert "Show all 122" in short
+    assert "Show all" not in whole

@@ -57,7 +57,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_picture_is_shown() -> None:
-    shown = {(page.parent / target).resolve() for page in PAGES for target in re.findall(r"\]\(([^)\s#]+)", _prose(page))}
+    shown = {
+        (page.parent / target).resolve() for page in PAGES for target in re.findall(r"\]\(([^)\s#]+)", _prose(page))
+    }
     assert set((ROOT / "docs/images").glob("*.png")) <= shown
 
 

@@ -1,7 +1,8 @@
 """Leases and the queue, as admins see and change them."""
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request
@@ -12,6 +13,7 @@ from ...operations import leases as operations
 from ...operations import listing, offers, places
 from ...policy.leases import Lease, LeaseState
 from ...policy.model import Deny
+from ...policy.queue import Serving
 from ..api.lease_models import LeaseId, TicketId, Why, offered_row, version_of, waiting_row
 from ..api.mine import lease_cursor, lease_position
 from ..callers import Caller, allowed
@@ -30,7 +32,7 @@ router = APIRouter()
 Reader = Annotated[Caller, allowed(Scope.READ)]
 Operator = Annotated[Caller, allowed(Scope.GPUS)]
 Reason = Annotated[Why, Form()]
-_PAGE, _HOARDERS = 50, 10
+_PAGE, _HOARDERS, _NEXT = 50, 10, 100
 _WORDS: dict[str, Any] = {"lease_states": LEASE_STATES, "endings": ENDINGS}
 # Minutes, of which an admin chooses one.
 NOTICES = {0: N_("at once"), 15: N_("in 15 minutes"), 60: N_("in an hour"), 240: N_("in 4 hours"), 1440: N_("in a day")}
@@ -80,18 +82,31 @@ def show_leases(
 
 
 @router.get("/leases/queue")
-def show_queue(request: Request, here: Here, caller: Reader) -> Response:
+def show_queue(
+    request: Request, here: Here, caller: Reader, shown: Annotated[Literal["next", "all"], Query()] = "next"
+) -> Response:
+    """Show who waits; of many, those who are next."""
     offered, waiting = places.offered(here.desk), offers.whole_queue(here.desk)
-    rows = [offered_row(ticket, lease) for ticket, lease in offered] + [waiting_row(serving) for serving in waiting]
+    listed = waiting if shown == "all" else waiting[:_NEXT]
+    rows = [offered_row(ticket, lease) for ticket, lease in offered] + [waiting_row(serving) for serving in listed]
     return here.pages.render(
-        request, caller, "leases/queue.html", rows=rows, waiting=len(waiting), may_operate=caller.may(Scope.GPUS)
+        request,
+        caller,
+        "leases/queue.html",
+        rows=rows,
+        waiting=len(waiting),
+        left_out=len(waiting) - len(listed),
+        may_operate=caller.may(Scope.GPUS),
     )
 
 
 @router.get("/leases/queue/{ticket_id}/up")
 def ask_up(ticket_id: TicketId, request: Request, here: Here, caller: Operator) -> Response:
     _ = here.pages.gettext(request)
-    row = _waiting(here, ticket_id)
+    waiting = offers.whole_queue(here.desk)
+    row = _row_of(here, waiting, ticket_id)
+    passed = next((one.ticket.user for one in waiting if one.ticket.id != ticket_id), None)
+    then = [] if passed is None else [_("Then comes %(user)s.") % {"user": passed}]
     return _confirm_ticket(
         request,
         here,
@@ -100,7 +115,7 @@ def ask_up(ticket_id: TicketId, request: Request, here: Here, caller: Operator) 
         "up",
         title=_("Move up"),
         question=_("%(user)s goes before all others who wait.") % {"user": row.user},
-        facts=[_("Place now: %(place)s") % {"place": row.position}, *_who_waits(here, request, ticket_id)],
+        facts=[_("Place now: %(place)s") % {"place": row.position}, *then],
         button=_("Move up"),
         dangerous=False,
     )
@@ -116,7 +131,7 @@ def move_up(ticket_id: TicketId, why: Reason, request: Request, here: Here, call
 @router.get("/leases/queue/{ticket_id}/drop")
 def ask_drop(ticket_id: TicketId, request: Request, here: Here, caller: Operator) -> Response:
     _ = here.pages.gettext(request)
-    row = _waiting(here, ticket_id)
+    row = _row_of(here, offers.whole_queue(here.desk), ticket_id)
     facts = [_("Server: %(server)s") % {"server": row.server or _("the default one")}]
     if row.state == "offered":
         facts.append(_("It holds an offer, which goes to whoever is next."))
@@ -141,19 +156,12 @@ def drop(ticket_id: TicketId, why: Reason, request: Request, here: Here, caller:
     return go(request, f"{here.prefix}leases/queue", _("%(user)s waits no more.") % {"user": dropped.user})
 
 
-def _waiting(here: Console, ticket_id: str) -> Any:
-    rows = [offered_row(ticket, lease) for ticket, lease in places.offered(here.desk)]
-    rows += [waiting_row(serving) for serving in offers.whole_queue(here.desk)]
-    row = next((one for one in rows if one.ticket == ticket_id), None)
-    if row is None:
+def _row_of(here: Console, waiting: Sequence[Serving], ticket_id: str) -> Any:
+    rows = [offered_row(ticket, lease) for ticket, lease in places.offered(here.desk) if ticket.id == ticket_id]
+    rows += [waiting_row(serving) for serving in waiting if serving.ticket.id == ticket_id]
+    if not rows:
         raise Problem(404, "unknown_name", f"No ticket {ticket_id} waits any more.")
-    return row
-
-
-def _who_waits(here: Console, request: Request, ticket_id: str) -> list[str]:
-    _ = here.pages.gettext(request)
-    first = next((one for one in offers.whole_queue(here.desk) if one.ticket.id != ticket_id), None)
-    return [_("Then comes %(user)s.") % {"user": first.ticket.user}] if first else []
+    return rows[0]
 
 
 def _confirm_ticket(
