@@ -48,12 +48,7 @@ def reserve(
     if ends_at <= starts_at or ends_at <= now:
         return Deny("invalid_option", "A reservation ends after it starts, and not in the past.")
     period = _Period(pool, request.course, starts_at, ends_at, rules, now)
-    found = [
-        seat
-        for slot_class in pool.classes(request, ALL)
-        for ids in pool.members(slot_class).values()
-        for seat in period.seats(ids, request.count)
-    ]
+    found = period.all_seats(request)
     if len(found) < seats:
         return Deny(
             "no_capacity",
@@ -66,6 +61,13 @@ def reserve(
     latest = max(starts_at - rules.turnover, now)
     shorten = {lease.id: lease for slot_id in chosen if (lease := period.disturbed(slot_id)) is not None}
     return Reserved(chosen, tuple((lease, latest) for lease in shorten.values() if lease.ends_at > latest))
+
+
+def room(
+    pool: Pool, request: GpuRequest, starts_at: datetime, ends_at: datetime, rules: LeaseRules, now: datetime
+) -> int:
+    """Count the seats of ``request.count`` slots that could be reserved from start to end."""
+    return len(_Period(pool, request.course, starts_at, ends_at, rules, now).all_seats(request))
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,15 @@ class _Period:
         """Give how much time the holder of a slot would lose."""
         lease = self.disturbed(slot_id)
         return timedelta(0) if lease is None else lease.ends_at - (self.starts_at - self.rules.turnover)
+
+    def all_seats(self, request: GpuRequest) -> list[tuple[str, ...]]:
+        """Find all seats for a request, those of the least valuable classes first."""
+        return [
+            seat
+            for slot_class in self.pool.classes(request, ALL)
+            for ids in self.pool.members(slot_class).values()
+            for seat in self.seats(ids, request.count)
+        ]
 
     def seats(self, ids: Iterable[str], count: int) -> list[tuple[str, ...]]:
         """Group slots of one node to seats of `count` different GPUs, as many as possible."""
