@@ -1,0 +1,361 @@
+"""Classes: courses, who is in them, when they meet, and what a seat is doing.
+
+A course is a roster and what its seats are like; a session is one meeting of it, with GPUs reserved from its start to
+its end. A seat is a student's server in a session: the named server of the course's id, so that a student's own servers
+are nobody's but theirs.
+"""
+
+import enum
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from .gpus import SlotKind
+from .leases import GpuRequest
+from .leasing import describe
+from .model import AtEnd, Deny
+
+_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+LONGEST = timedelta(hours=24)
+"""Of one session; an exam's day is shorter."""
+
+
+class Role(enum.StrEnum):
+    """What somebody is in a course."""
+
+    INSTRUCTOR = "instructor"  # may change everything about it
+    ASSISTANT = "assistant"  # sees the board, enters and restarts seats, lowers hands
+    STUDENT = "student"
+
+
+STAFF = frozenset({Role.INSTRUCTOR, Role.ASSISTANT})
+
+
+@dataclass(frozen=True, slots=True)
+class CourseLimits:
+    """What admins allow a course; None for as much as there is.
+
+    Attributes
+    ----------
+    seats
+        In one session.
+    gpu_hours
+        Of all its sessions together: seats times GPUs times hours.
+    ahead
+        How long before its start a session may be reserved.
+    """
+
+    seats: int | None = None
+    gpu_hours: float | None = None
+    ahead: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A course.
+
+    Attributes
+    ----------
+    id
+        Short name: of its groups at the hub, and of its students' servers.
+    profile
+        Slug of the profile of its seats.
+    gpus, models, kinds, memory
+        Of one seat, as in `spawner.policy.leases.GpuRequest`; no GPUs make a class on CPUs.
+    at_end
+        What becomes of a seat when its session is over.
+    archived_at
+        Since when nothing of it can be changed or begun.
+    """
+
+    id: str
+    title: str
+    profile: str
+    created_by: str
+    created_at: datetime
+    gpus: int = 0
+    models: frozenset[str] = frozenset()
+    kinds: frozenset[SlotKind] = frozenset()
+    memory: int = 0
+    at_end: AtEnd = AtEnd.STOP
+    limits: CourseLimits = field(default_factory=CourseLimits)
+    archived_at: datetime | None = None
+    version: int = 1
+
+    @property
+    def students_group(self) -> str:
+        """Name of its students' group at the hub."""
+        return f"course-{self.id}-students"
+
+    @property
+    def staff_group(self) -> str:
+        return f"course-{self.id}-staff"
+
+    def seat(self, user: str, hours: float | None = None) -> GpuRequest:
+        """Give what a seat asks for."""
+        return GpuRequest(
+            user=user,
+            server=self.id,
+            profile=self.profile,
+            count=self.gpus,
+            hours=hours,
+            models=self.models,
+            kinds=self.kinds,
+            memory=self.memory,
+            course=self.id,
+            at_end=self.at_end,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody in a course.
+
+    Attributes
+    ----------
+    via
+        How they came in: ``roster``, ``group``, ``link`` or ``lti``.
+    """
+
+    course: str
+    user: str
+    role: Role
+    added_at: datetime
+    added_by: str
+    via: str = "roster"
+
+
+class Phase(enum.StrEnum):
+    """Where a session is in its life, by the clock and what was done."""
+
+    PLANNED = "planned"
+    WARMING = "warming"  # its seats are being started
+    OPEN = "open"
+    ENDING = "ending"  # it is over, and some of its seats still stop
+    OVER = "over"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One meeting of a course.
+
+    Attributes
+    ----------
+    seats
+        How many are reserved; a roster may be longer.
+    lead
+        How long before the start its seats begin to be started, at the most.
+    grace
+        After the start; what nobody uses then goes back to the pool.
+    reservation
+        Id of the reservation of its GPUs; empty for a class on CPUs.
+    series
+        Id that all sessions of a series share; empty for a single one.
+    exam
+        Whether its seats run in exam mode.
+    warmed_at, cleared_at
+        When the first seat was asked for, and when the last one was gone.
+    """
+
+    id: str
+    course: str
+    starts_at: datetime
+    ends_at: datetime
+    seats: int
+    created_by: str
+    created_at: datetime
+    title: str = ""
+    lead: timedelta = timedelta(minutes=15)
+    grace: timedelta = timedelta(minutes=15)
+    reservation: str = ""
+    series: str = ""
+    exam: bool = False
+    warmed_at: datetime | None = None
+    cleared_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    version: int = 1
+
+    @property
+    def length(self) -> timedelta:
+        return self.ends_at - self.starts_at
+
+    def phase(self, now: datetime) -> Phase:
+        """Tell where it is in its life."""
+        if self.cancelled_at is not None:
+            return Phase.CANCELLED
+        if now >= self.ends_at:
+            # One that never began has nothing to clear.
+            return Phase.ENDING if self.warmed_at is not None and self.cleared_at is None else Phase.OVER
+        if now >= self.starts_at:
+            return Phase.OPEN
+        return Phase.WARMING if self.warmed_at is not None or now >= self.starts_at - self.lead else Phase.PLANNED
+
+    def gpu_hours(self, gpus: int) -> float:
+        """Give what its reservation takes, at so many GPUs per seat."""
+        return self.seats * gpus * (self.length / timedelta(hours=1))
+
+
+# --- what can be ------------------------------------------------------------------------------------------------------
+
+
+def check_course(course: Course) -> Deny | None:
+    """Find what is wrong with a course; ``invalid_option``."""
+    if not _ID.fullmatch(course.id):
+        return Deny(
+            "invalid_option",
+            f"A course's short name has small letters, digits and hyphens, 32 at most; {course.id!r} cannot be one.",
+        )
+    if not course.title.strip() or not course.title.isprintable():
+        return Deny("invalid_option", "A course has a title, in one line.")
+    if not 0 <= course.gpus <= 16:
+        return Deny("invalid_option", "A seat has from none to 16 GPUs.")
+    return None
+
+
+def check_session(course: Course, session: Session, others: Iterable[Session], now: datetime) -> Deny | None:
+    """Find why a session cannot be, whatever GPUs there are.
+
+    Parameters
+    ----------
+    others
+        The course's other sessions, over or not.
+
+    Returns
+    -------
+    Deny or None
+        ``invalid_option``, ``course_archived``, ``course_limit`` (names the limit), ``session_overlaps``.
+    """
+    if course.archived_at is not None:
+        return Deny("course_archived", f"{course.title} is archived; bring it back first.")
+    if session.seats < 1:
+        return Deny("invalid_option", "A session has at least one seat.")
+    if session.ends_at <= session.starts_at or session.ends_at <= now:
+        return Deny("invalid_option", "A session ends after it starts, and not in the past.")
+    if session.length > LONGEST:
+        return Deny("invalid_option", f"A session takes {describe(LONGEST)} at most.")
+    if session.lead < timedelta(0) or session.grace < timedelta(0):
+        return Deny("invalid_option", "Neither the time before the start nor the one after it is negative.")
+    live = [other for other in others if other.id != session.id and other.cancelled_at is None]
+    for other in live:
+        if other.starts_at < session.ends_at and session.starts_at < other.ends_at:
+            return Deny(
+                "session_overlaps",
+                f"{course.title} has another session then, from {other.starts_at:%Y-%m-%d %H:%M} to "
+                f"{other.ends_at:%H:%M} UTC.",
+            )
+    return _over_limits(course, session, live, now)
+
+
+def _over_limits(course: Course, session: Session, live: Sequence[Session], now: datetime) -> Deny | None:
+    limits = course.limits
+    if limits.seats is not None and session.seats > limits.seats:
+        return Deny("course_limit", f"{session.seats} seats asked for; this course may have {limits.seats} at a time.")
+    if limits.ahead is not None and session.starts_at - now > limits.ahead:
+        return Deny("course_limit", f"This course may reserve {describe(limits.ahead)} ahead; this is further away.")
+    if limits.gpu_hours is not None:
+        used = sum(other.gpu_hours(course.gpus) for other in live)
+        wanted = session.gpu_hours(course.gpus)
+        if used + wanted > limits.gpu_hours:
+            left = max(0.0, limits.gpu_hours - used)
+            return Deny(
+                "course_limit",
+                f"{wanted:g} GPU-hours are needed, and {left:g} of this course's {limits.gpu_hours:g} are left.",
+            )
+    return None
+
+
+# --- seats ------------------------------------------------------------------------------------------------------------
+
+
+class SeatState(enum.StrEnum):
+    """What a seat is doing, as the board says it."""
+
+    NOT_STARTED = "not_started"
+    STARTING = "starting"
+    READY = "ready"  # runs, and its student has not come yet
+    WORKING = "working"
+    IDLE = "idle"
+    STUCK = "stuck"
+    GIVEN_BACK = "given_back"  # its student did not come in time, and others may have the GPU
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A student's place in a session: what is known of it by now.
+
+    Attributes
+    ----------
+    asked_at, attempts
+        When its server was last asked for, and how often.
+    ready_at
+        When its server answered.
+    entered_at
+        When its student was first there.
+    hand_at
+        Since when its student asks for help.
+    given_back_at, ended_at
+        See `SeatState`.
+    problem
+        What is wrong with it, for staff; empty if nothing is.
+    guest
+        Whether it was handed to somebody who is not in the course.
+    """
+
+    session: str
+    user: str
+    asked_at: datetime | None = None
+    attempts: int = 0
+    ready_at: datetime | None = None
+    entered_at: datetime | None = None
+    hand_at: datetime | None = None
+    given_back_at: datetime | None = None
+    ended_at: datetime | None = None
+    problem: str = ""
+    guest: bool = False
+
+
+SLOW = timedelta(minutes=5)  # a start that takes longer hangs: an image is there by then
+QUIET = timedelta(minutes=10)
+
+
+def seat_state(seat: Seat, active_at: datetime | None, now: datetime) -> SeatState:
+    """Tell what a seat is doing.
+
+    Parameters
+    ----------
+    active_at
+        When its student or one of its kernels was last seen at work.
+    """
+    if seat.ended_at is not None:
+        return SeatState.ENDED
+    if seat.problem:
+        return SeatState.STUCK
+    if seat.ready_at is not None:
+        if seat.entered_at is None:
+            return SeatState.READY
+        seen = max(seat.entered_at, active_at or seat.entered_at)
+        return SeatState.WORKING if now - seen < QUIET else SeatState.IDLE
+    if seat.given_back_at is not None:
+        return SeatState.GIVEN_BACK
+    if seat.asked_at is None:
+        return SeatState.NOT_STARTED
+    return SeatState.STARTING if now - seat.asked_at < SLOW else SeatState.STUCK
+
+
+def unused(session: Session, seats: Iterable[Seat], now: datetime) -> list[Seat]:
+    """List the seats that go back to the pool: nobody has come to them within the grace time."""
+    if session.phase(now) is not Phase.OPEN or now < session.starts_at + session.grace:
+        return []
+    return [
+        seat
+        for seat in seats
+        if seat.entered_at is None and seat.given_back_at is None and seat.ended_at is None and seat.hand_at is None
+    ]
+
+
+def hands(seats: Iterable[Seat]) -> list[Seat]:
+    """List who asks for help, the longest waiting first."""
+    return sorted((seat for seat in seats if seat.hand_at is not None), key=lambda seat: (seat.hand_at, seat.user))
