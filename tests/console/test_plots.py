@@ -91,7 +91,7 @@ def test_times_are_the_readers_also_when_clocks_change() -> None:
     line = Line("x", [(start, 0.1), (start + timedelta(hours=23), 0.2)])
     root = parse(plotter("Europe/Berlin", "de").lines("Use", [line], start, start + timedelta(hours=23), "ratio"))
     written = [one for one in root.iter("text") if one.get("y") == "100%"]
-    assert [one.text for one in written] == ["28 März", "06:00", "12:00", "18:00", "29 März"]
+    assert [one.text for one in written] == ["28. März", "06:00", "12:00", "18:00", "29. März"]
     assert number(written[1].get("x")) == pytest.approx(100 * 5 / 23, abs=0.01)
 
 
