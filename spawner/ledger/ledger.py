@@ -15,6 +15,7 @@ from . import schema, tables
 from .audit import AuditStore
 from .calls import CallStore
 from .connect import WRITES, describe, make_engine, no_connection_left, parse
+from .courses import CourseStore
 from .faults import CURE, fault
 from .gpus import GpuMemory, GpuStore
 from .homes import HomeStore
@@ -24,6 +25,7 @@ from .memory import FAR, Mirror, Work
 from .pipelines import Sentence, Values, ask
 from .quotas import QuotaMemory, QuotaStore
 from .reservations import ReservationStore
+from .sessions import SessionStore
 from .tallies import TallyStore
 from .tickets import TicketStore
 from .usage import UsageStore
@@ -52,6 +54,8 @@ class Books:
     tallies: TallyStore
     homes: HomeStore
     calls: CallStore
+    courses: CourseStore
+    sessions: SessionStore
 
 
 class Ledger:
@@ -216,6 +220,8 @@ class Ledger:
             TallyStore(work),
             HomeStore(work),
             CallStore(work),
+            CourseStore(work),
+            SessionStore(work),
         )
 
     def _forget(self) -> None:

@@ -13,12 +13,13 @@ from sqlalchemy import (
     text,
 )
 
+from ..policy.classes import Role
 from ..policy.gpus import GpuState, Isolation, SlotKind
 from ..policy.homes import HomeState, Phase
 from ..policy.leases import LeaseState, TicketState
 from ..policy.model import AtEnd
 from ..policy.quota import Subject
-from .types import Choice, Ids, Json, Kinds, Names, QuotaValue, UtcMs, Words
+from .types import Choice, Ids, Json, Kinds, Length, Names, QuotaValue, UtcMs, Words
 
 metadata = MetaData(
     naming_convention={
@@ -292,4 +293,73 @@ calls = Table(
     Column("status", Integer),
     Column("headers", Json, nullable=False),
     Column("answer", Words, nullable=False),
+)
+
+courses = Table(
+    "courses",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("title", Words, nullable=False),
+    Column("profile", Words, nullable=False),
+    Column("created_by", Words, nullable=False),
+    Column("created_at", UtcMs, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("models", Names, nullable=False),
+    Column("kinds", Kinds(SlotKind), nullable=False),
+    Column("memory", BigInteger, nullable=False),
+    Column("at_end", Choice(AtEnd), nullable=False),
+    Column("most_seats", Integer),
+    Column("most_gpu_hours", Double),
+    Column("most_ahead_ms", Length),
+    Column("archived_at", UtcMs),
+    Column("version", BigInteger, nullable=False),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("course", Words, primary_key=True),
+    Column("username", Words, primary_key=True, index=True),
+    Column("role", Choice(Role), nullable=False),
+    Column("added_at", UtcMs, nullable=False),
+    Column("added_by", Words, nullable=False),
+    Column("via", Words, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("course", Words, nullable=False, index=True),
+    Column("starts_at", UtcMs, nullable=False),
+    Column("ends_at", UtcMs, nullable=False, index=True),
+    Column("seats", Integer, nullable=False),
+    Column("created_by", Words, nullable=False),
+    Column("created_at", UtcMs, nullable=False),
+    Column("title", Words, nullable=False),
+    Column("lead_ms", Length, nullable=False),
+    Column("grace_ms", Length, nullable=False),
+    Column("reservation", Words, nullable=False),
+    Column("series", Words, nullable=False, index=True),
+    Column("exam", Boolean, nullable=False),
+    Column("warmed_at", UtcMs),
+    Column("cleared_at", UtcMs),
+    Column("cancelled_at", UtcMs),
+    Column("version", BigInteger, nullable=False),
+)
+
+seats = Table(
+    "seats",
+    metadata,
+    Column("session", Words, primary_key=True),
+    Column("username", Words, primary_key=True),
+    Column("asked_at", UtcMs),
+    Column("attempts", Integer, nullable=False),
+    Column("ready_at", UtcMs),
+    Column("entered_at", UtcMs),
+    Column("hand_at", UtcMs),
+    Column("given_back_at", UtcMs),
+    Column("ended_at", UtcMs),
+    Column("problem", Words, nullable=False),
+    Column("guest", Boolean, nullable=False),
 )

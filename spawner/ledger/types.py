@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ E = TypeVar("E", bound=StrEnum)
 V = TypeVar("V")
 
 _UNLIMITED = "unlimited"
+_MS = timedelta(milliseconds=1)
 
 
 class _Direct(TypeDecorator[V]):
@@ -55,6 +56,19 @@ def exact_ms(moment: datetime) -> int:
     if moment.utcoffset() is None:
         raise ValueError(f"The time {moment.isoformat()} has no zone; the ledger takes aware ones only.")
     return to_ms(moment)
+
+
+class Length(_Direct[timedelta]):
+    """A length of time, as whole milliseconds, rounded down."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        return None if value is None else value // _MS
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> timedelta | None:  # noqa: ARG002
+        return None if value is None else value * _MS
 
 
 class Words(_Direct[str]):

@@ -8,7 +8,7 @@ are nobody's but theirs.
 import enum
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .gpus import SlotKind
@@ -33,25 +33,6 @@ STAFF = frozenset({Role.INSTRUCTOR, Role.ASSISTANT})
 
 
 @dataclass(frozen=True, slots=True)
-class CourseLimits:
-    """What admins allow a course; None for as much as there is.
-
-    Attributes
-    ----------
-    seats
-        In one session.
-    gpu_hours
-        Of all its sessions together: seats times GPUs times hours.
-    ahead
-        How long before its start a session may be reserved.
-    """
-
-    seats: int | None = None
-    gpu_hours: float | None = None
-    ahead: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Course:
     """A course.
 
@@ -65,6 +46,9 @@ class Course:
         Of one seat, as in `spawner.policy.leases.GpuRequest`; no GPUs make a class on CPUs.
     at_end
         What becomes of a seat when its session is over.
+    most_seats, most_gpu_hours, most_ahead
+        What admins allow it: seats in one session; GPU-hours of all its sessions together, which are seats times GPUs
+        times hours; how long before its start a session may be reserved. None for as much as there is.
     archived_at
         Since when nothing of it can be changed or begun.
     """
@@ -79,7 +63,9 @@ class Course:
     kinds: frozenset[SlotKind] = frozenset()
     memory: int = 0
     at_end: AtEnd = AtEnd.STOP
-    limits: CourseLimits = field(default_factory=CourseLimits)
+    most_seats: int | None = None
+    most_gpu_hours: float | None = None
+    most_ahead: timedelta | None = None
     archived_at: datetime | None = None
     version: int = 1
 
@@ -249,19 +235,19 @@ def check_session(course: Course, session: Session, others: Iterable[Session], n
 
 
 def _over_limits(course: Course, session: Session, live: Sequence[Session], now: datetime) -> Deny | None:
-    limits = course.limits
-    if limits.seats is not None and session.seats > limits.seats:
-        return Deny("course_limit", f"{session.seats} seats asked for; this course may have {limits.seats} at a time.")
-    if limits.ahead is not None and session.starts_at - now > limits.ahead:
-        return Deny("course_limit", f"This course may reserve {describe(limits.ahead)} ahead; this is further away.")
-    if limits.gpu_hours is not None:
+    seats, hours, ahead = course.most_seats, course.most_gpu_hours, course.most_ahead
+    if seats is not None and session.seats > seats:
+        return Deny("course_limit", f"{session.seats} seats asked for; this course may have {seats} at a time.")
+    if ahead is not None and session.starts_at - now > ahead:
+        return Deny("course_limit", f"This course may reserve {describe(ahead)} ahead; this is further away.")
+    if hours is not None:
         used = sum(other.gpu_hours(course.gpus) for other in live)
         wanted = session.gpu_hours(course.gpus)
-        if used + wanted > limits.gpu_hours:
-            left = max(0.0, limits.gpu_hours - used)
+        if used + wanted > hours:
+            left = max(0.0, hours - used)
             return Deny(
                 "course_limit",
-                f"{wanted:g} GPU-hours are needed, and {left:g} of this course's {limits.gpu_hours:g} are left.",
+                f"{wanted:g} GPU-hours are needed, and {left:g} of this course's {hours:g} are left.",
             )
     return None
 

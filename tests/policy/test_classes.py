@@ -12,7 +12,6 @@ from spawner.policy.classes import (
     QUIET,
     SLOW,
     Course,
-    CourseLimits,
     Phase,
     Seat,
     SeatState,
@@ -64,8 +63,7 @@ def test_sessions_that_cannot_be(asked: Session, words: str) -> None:
 
 
 def test_limits_of_admins() -> None:
-    limits = CourseLimits(seats=10, gpu_hours=50, ahead=timedelta(days=1))
-    course = replace(COURSE, limits=limits)
+    course = replace(COURSE, most_seats=10, most_gpu_hours=50, most_ahead=timedelta(days=1))
     assert check_session(course, session(), [], NOW) is None
     assert "may have 10" in refused(check_session(course, session(seats=11), [], NOW), "course_limit")
     far = session(3 * 24 * 60, 3 * 24 * 60 + 60)
