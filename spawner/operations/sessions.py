@@ -206,10 +206,10 @@ def find(desk: Desk, session: str) -> Session:
     UnknownName
     """
     with desk.ledger.reading() as books:
-        return _find(books, session)
+        return find_session(books, session)
 
 
-def _find(books: Books, session: str) -> Session:
+def find_session(books: Books, session: str) -> Session:
     found = books.sessions.get(session)
     if found is None:
         raise UnknownName(f"There is no session {session!r}.")
@@ -231,7 +231,7 @@ def cancel(desk: Desk, session: str, actor: str, why: str, *, following: bool = 
     """
     with desk.ledger.transaction() as books:
         now = desk.clock()
-        first = _find(books, session)
+        first = find_session(books, session)
         if first.phase(now) in {Phase.ENDING, Phase.OVER, Phase.CANCELLED}:
             return Deny("session_over", "This session is over, or called off already.")
         found = [first]
