@@ -240,7 +240,8 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
 
     async def _say_verdict(self, checking: asyncio.Future[str]) -> None:
         with contextlib.suppress(TimeoutError):
-            said = await asyncio.wait_for(checking, _CHECK_SECONDS)
+            async with asyncio.timeout(_CHECK_SECONDS):
+                said = await checking
             if said:
                 self._steps.add(90, said)
 

@@ -42,8 +42,10 @@ async def wait_until_ready(url: str, has_ended: Callable[[], bool], patience: fl
 
 async def _listens(host: str, port: int) -> bool:
     try:
-        # A packet that is dropped must not hold the loop for the kernel's minutes.
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 0.5)
+        # A packet that is dropped must not hold the loop for the kernel's minutes. Before Python 3.12 `wait_for`
+        # loses a cancelling that comes as the connection is made or refused: a start that its user stops would go on.
+        async with asyncio.timeout(0.5):
+            _, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError):
         return False
     writer.close()

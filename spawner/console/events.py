@@ -102,6 +102,7 @@ async def _say(watch: Watch, name: str, news: Callable[[Snapshot], list[Event]])
                 for place, event in enumerate(events):
                     yield event.text(stamp(watch, snapshot) if place == last else "")
             try:
-                await asyncio.wait_for(viewer.news.wait(), _HEARTBEAT_SECONDS)
+                async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                    await viewer.news.wait()
             except TimeoutError:
                 yield ": still there\n\n"

@@ -25,8 +25,15 @@ def catalogues() -> Mapping[str, NullTranslations]:
         with path.open("rb") as file:
             write_mo(compiled, read_po(file))
         compiled.seek(0)
-        found[path.parent.parent.name] = Translations(compiled)
+        found[path.parent.parent.name] = _Catalogue(compiled)
     return found
+
+
+class _Catalogue(Translations):
+    """Translations in which no text stays none; of gettext itself it is the catalogue's header."""
+
+    def gettext(self, message: str) -> str:
+        return str(super().gettext(message)) if message else ""
 
 
 def name_of(language: str) -> str:

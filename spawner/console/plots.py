@@ -292,7 +292,7 @@ class Plotter:
             return f"{numbers.format_decimal(value / 1024**place, '#,##0.#', locale=language)} {_BINARY[place]}"
         if unit == "gpu_hours":
             value /= _HOUR_MS
-        return str(numbers.format_decimal(value, "#,##0.##" if 0 < value < 1 else "#,##0.#", locale=language))
+        return str(numbers.format_decimal(value, _form(value), locale=language))
 
     def _short(self, value: float, unit: Unit) -> str:
         """Write it for a narrow cell."""
@@ -302,6 +302,13 @@ class Plotter:
             form = "#,##0" if value >= 10 or value == 0 else "0.0"
             return str(numbers.format_decimal(value, form, locale=self._reader.language))
         return self._write(value, unit)
+
+
+def _form(value: float) -> str:
+    """Give as many digits as tell the values of an axis apart, also in a deployment's first minutes."""
+    if 0 < value < 0.1:
+        return "#,##0.####"
+    return "#,##0.##" if 0 < value < 1 else "#,##0.#"
 
 
 # --- numbers ------------------------------------------------------------------------------------------------------

@@ -91,8 +91,3 @@ def days_between(first: date, last: date, zone: zoneinfo.ZoneInfo) -> Range:
     if not timedelta(0) < end - begin <= LONGEST:
         raise Problem(422, "invalid_range", "The range ends after it begins, and at most 400 days later.")
     return Range(begin, end, zone)
-
-
-def monday_of(day: date) -> date:
-    """Give the first day of a day's week."""
-    return day - timedelta(days=day.weekday())

@@ -1,11 +1,10 @@
 """All that a page about somebody's own GPUs shows, each part read at one moment."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
-from ..ledger import LeaseFilter, Only, Used
-from ..policy.accounting import days, from_ms, hours_to_ms, idle_ms, idle_part_ms, length_ms, to_ms
+from ..ledger import LeaseFilter, Only
+from ..policy.accounting import days, hours_to_ms
 from ..policy.gpus import Slot
 from ..policy.leases import Lease, LeaseState
 from ..policy.model import AtEnd, Deny, Person
@@ -15,6 +14,7 @@ from .leases import choose_at_end, end, longest
 from .offers import Place
 from .pools import load_pool
 from .quotas import Account, account_of
+from .reports import Row, report
 
 _OVER = Deny("lease_over", "This lease is being ended.")
 
@@ -169,37 +169,12 @@ class DayOfUse:
 
 def use_by_day(desk: Desk, user: str, since: datetime, until: datetime, zone: tzinfo = UTC) -> list[DayOfUse]:
     """Give what a user has used on each day from `since` to `until`, days without use too."""
-    now = desk.clock()
-    until = min(until, now)
+    until = min(until, desk.clock())
     if until <= since:
         return []
-    with desk.ledger.reading() as books:
-        booked = books.usage.sums("day", since, until, zone=zone, only=Only(user=user))
-        running = books.leases.of_user(user)
-    calendar = list(days(since, until, zone))
-    totals: dict[str, Used] = dict(booked)
-    for lease in running:
-        for day, used in _running(lease, calendar, since, until, now).items():
-            totals[day] = totals.get(day, Used()) + used
-    empty = Used()
+    found = {row.key: row for row in report(desk, "day", since, until, zone=zone, only=Only(user=user)).rows}
     return [
-        DayOfUse(day, used.gpu_ms, min(used.idle_ms, used.gpu_ms))
-        for day, _, _ in calendar
-        for used in [totals.get(day, empty)]
+        DayOfUse(day, row.leased_ms, row.idle_ms)
+        for day, _, _ in days(since, until, zone)
+        for row in [found.get(day, Row(day))]
     ]
-
-
-def _running(
-    lease: Lease, calendar: Sequence[tuple[str, int, int]], since: datetime, until: datetime, now: datetime
-) -> Mapping[str, Used]:
-    if lease.started_at is None:
-        return {}
-    slots, idle = len(lease.slots), idle_ms(lease, now)
-    start, end = to_ms(lease.started_at), to_ms(now)
-    found = {}
-    for day, morning, midnight in calendar:
-        begin, finish = max(morning, to_ms(since)), min(midnight, to_ms(until))
-        gpu_ms = length_ms(from_ms(max(begin, start)), from_ms(min(finish, end))) * slots
-        if gpu_ms:
-            found[day] = Used(gpu_ms, idle_part_ms(idle, start, end, begin, finish) * slots)
-    return found

@@ -203,13 +203,17 @@ class Week:
 
 def monday(moment: datetime, zone: tzinfo) -> date:
     """Give the first day of the week in which a moment lies."""
-    day = moment.astimezone(zone).date()
+    return monday_of(moment.astimezone(zone).date())
+
+
+def monday_of(day: date) -> date:
+    """Give the first day of a day's week."""
     return day - timedelta(days=day.weekday())
 
 
 def week(desk: Desk, first: date, zone: tzinfo) -> Week:
     """Tell what was leased in each hour of the week that begins with the Monday of `first`'s week; exactly."""
-    first -= timedelta(days=first.weekday())
+    first = monday_of(first)
     begin, end = (datetime.combine(day, time(), zone).astimezone(UTC) for day in (first, first + timedelta(days=7)))
     step = timedelta(seconds=gcd(_QUARTER, *(_ahead(begin + timedelta(days=day), zone) for day in range(8))))
     step = timedelta(seconds=gcd(step // timedelta(seconds=1), (end - begin) // timedelta(seconds=1)))

@@ -76,3 +76,21 @@ async def test_patience_has_an_end() -> None:
     (port,) = free_ports(1)
     with pytest.raises(TimeoutError):
         await wait_until_ready(f"http://127.0.0.1:{port}/api", lambda: False, 0.1)
+
+
+async def test_cancelled_just_as_the_connection_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        asyncio.get_running_loop().call_soon(waiting.cancel)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(asyncio, "open_connection", refuse)
+    looks = 0
+
+    def ended() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 3
+
+    waiting = asyncio.create_task(wait_until_ready("http://127.0.0.1:1/api", ended, 20))
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

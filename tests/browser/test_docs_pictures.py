@@ -24,7 +24,7 @@ from ..bench.busy_ledger import Busy, Size, fill
 from ..support.browser import visitor
 from ..support.console import PREFIX, ConsoleStand, open_console
 from ..support.console_server import served
-from ..support.console_world import ANN, OTHERS
+from ..support.console_world import ANN, OTHERS, running_server
 from ..support.ledgers import Place
 from ..support.npm import ROOT
 from ..support.office import HOUR, MINUTE, NOW, Office
@@ -62,7 +62,7 @@ def busy_site(directory: Path, size: Size, rounds: int) -> Iterator[Site]:
     ledger = Ledger(url)
     with open_console(Office(ledger, Place("sqlite", url))) as stand:
         for name, group in busy.groups.items():
-            servers = {"": _server(name)} if name == ANN else {}
+            servers = {"": running_server("", name)} if name == ANN else {}
             stand.hub.add_user(name, [group], last_activity="2027-03-01T10:00:00Z", servers=servers)
         if size is SMALL:
             decide(stand.office, busy)
@@ -70,20 +70,6 @@ def busy_site(directory: Path, size: Size, rounds: int) -> Iterator[Site]:
         with served(stand.app) as address:
             yield Site(stand, address, None)
     ledger.close()
-
-
-def _server(user: str) -> dict[str, object]:
-    return {
-        "name": "",
-        "ready": True,
-        "pending": None,
-        "stopped": False,
-        "url": f"/user/{user}/",
-        "started": "2027-03-01T11:00:00Z",
-        "last_activity": "2027-03-01T11:59:00Z",
-        "user_options": {"profile": "gpu", "gpus": 1},
-        "progress_url": f"/hub/api/users/{user}/server/progress",
-    }
 
 
 def decide(office: Office, busy: Busy) -> None:

@@ -74,6 +74,7 @@ def _edges(text: str) -> tuple[bool, bool]:
 
 def test_german_is_among_them() -> None:
     assert list(catalogues()) == ["en", "de"]
+    assert all(one.gettext("") == "" for one in catalogues().values())
     assert choose(None, "fr;q=0.9, de-AT;q=0.8, en;q=0.7") == "de"
     assert choose("en", "de") == "en"
     assert choose("xx", "fr") == "en"
@@ -91,6 +92,7 @@ def test_every_page_in_every_language(world: World) -> None:
             path = called.at(values(world, own=False))
             answer = somebody.get(path, params=QUERIES.get(str(called)), headers={"Accept-Language": language})
             assert answer.status_code < 500, (language, str(called))
+            assert "Project-Id-Version" not in answer.text, (language, str(called))
             if "<html" in answer.text:
                 assert f'<html lang="{language}"' in answer.text, str(called)
 

@@ -95,6 +95,12 @@ def test_times_are_the_readers_also_when_clocks_change() -> None:
     assert number(written[1].get("x")) == pytest.approx(100 * 5 / 23, abs=0.01)
 
 
+def test_an_axis_of_little_tells_its_values_apart() -> None:
+    drawn = plotter("UTC", "en").bars("Use", ["1 Mar"], [Series("used", [36_000], "used")], "gpu_hours")
+    labels = re.findall(r">([0-9.]+)</text>", drawn)
+    assert len(set(labels)) == len(labels) > 2
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 10**15), min_size=24, max_size=24), min_size=7, max_size=7))
 def test_heat_maps_are_tables(values: list[list[int]]) -> None:

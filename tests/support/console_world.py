@@ -80,12 +80,12 @@ def populate(console: ConsoleStand) -> World:
     """Fill a console's ledger, and its hub."""
     office, hub = console.office, console.hub
     strangers = (*OTHERS, *HOSTILE)
-    hub.add_user(ANN, ["physics"], servers={"": _server("", ANN)})
+    hub.add_user(ANN, ["physics"], servers={"": running_server("", ANN)})
     hub.add_user("olga", [], admin=True)
     hub.add_user("ines", ["teachers"])
     for number, name in enumerate(strangers):
         groups = ["physics"] if number % 2 else ["physics", HOSTILE_GROUP]
-        servers = {"lab": _server("lab", name)} if name == OTHERS[0] else {}
+        servers = {"lab": running_server("lab", name)} if name == OTHERS[0] else {}
         hub.add_user(name, groups, last_activity="2027-03-01T10:00:00Z", servers=servers)
     office.fit(gpus(8, model="A100"), shared(4, model="T4", index=8), mig(5 << 30, 5 << 30, model="A100", index=9))
     office.fit(gpus(4, model=HOSTILE_MODEL, node="node-b"), node="node-b")
@@ -113,7 +113,7 @@ def populate(console: ConsoleStand) -> World:
     )
 
 
-def _server(name: str, user: str) -> dict[str, object]:
+def running_server(name: str, user: str) -> dict[str, object]:
     return {
         "name": name,
         "ready": True,

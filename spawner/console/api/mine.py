@@ -1,11 +1,9 @@
 """What is somebody's own: servers, leases, places in the queue, use. Others' may be seen by who may see all."""
 
-import zoneinfo
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from ...errors import UnknownName
 from ...operations import mine
@@ -15,6 +13,7 @@ from ..live import live_slots, problem_words
 from ..own import OwnServer, named, person_of, servers_of
 from ..paging import Cursor, Limit, Page, cursor_of, position_in
 from ..problems import Problem
+from ..ranges import Moment, ZoneName, range_of, zone_of
 from ..scopes import Scope
 from .mine_models import (
     LeaseModel,
@@ -35,8 +34,6 @@ from .mine_models import (
 router = APIRouter(tags=["mine"])
 
 Reader = Annotated[Caller, allowed(Scope.SELF_READ)]
-_LONGEST = timedelta(days=400)
-_USUAL_DAYS = 30
 
 
 def one_server(here: Console, caller: Caller, user: str, key: str) -> OwnServer:
@@ -121,38 +118,15 @@ def read_use(
     name: UserName,
     here: Here,
     caller: Reader,
-    since: Annotated[AwareDatetime | None, Query(description="Left out: 30 days ago, from midnight on.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Left out: now. At most 400 days later.")] = None,
-    zone: Annotated[str, Query(max_length=64, description="Whose midnights part the days.")] = "UTC",
+    since: Annotated[Moment | None, Query(description="Left out: 30 days ago, from midnight on.")] = None,
+    until: Annotated[Moment | None, Query(description="Left out: now. At most 400 days later.")] = None,
+    zone: ZoneName = "UTC",
 ) -> Use:
     """Tell what a user has used on each day, and how much of it was idle."""
     user = person_of(here, caller, name).name
-    local = zone_of(zone)
-    now = here.clock()
-    begin, end = since or first_day(now, _USUAL_DAYS, local), until or now
-    if not timedelta(0) < end - begin <= _LONGEST:
-        raise Problem(422, "invalid_range", "The range ends after it begins, and at most 400 days later.")
-    return use_model(mine.use_by_day(here.desk, user, begin, end, local), begin, end, zone)
-
-
-def zone_of(name: str) -> zoneinfo.ZoneInfo:
-    """Give a time zone.
-
-    Raises
-    ------
-    Problem
-        422
-    """
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        raise Problem(422, "unknown_zone", f"There is no time zone {name!r}; write it as Europe/Berlin.") from None
-
-
-def first_day(now: datetime, days: int, zone: zoneinfo.ZoneInfo) -> datetime:
-    """Give the midnight at which the last so many days begin, today included."""
-    day = now.astimezone(zone).date() - timedelta(days=days - 1)
-    return datetime.combine(day, time(), zone).astimezone(UTC)
+    span = range_of(here.clock(), since, until, zone_of(zone))
+    use = mine.use_by_day(here.desk, user, span.since, span.until, span.zone)
+    return use_model(use, span.since, span.until, zone)
 
 
 @router.get("/users/{name}/gpu-use")

@@ -1,9 +1,10 @@
 """Use: by user, group, model, course or day, with what was idle of it; and the hours of a week."""
 
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from ...ledger import Only
@@ -27,18 +28,25 @@ Until = Annotated[Moment | None, Query(description="Not included; left out: now.
 Sorting = Annotated[Sort | None, Query(description="Left out: days by day, all else by what was leased.")]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Of what, by what, in which order."""
+
+    by: Grouping = "user"
+    since: Since = None
+    until: Until = None
+    zone: ZoneName = "UTC"
+    user: Name = None
+    group: Name = None
+    model: Name = None
+    course: Name = None
+    sort: Sorting = None
+
+
 @router.get("/usage", dependencies=_READ)
 def read_usage(
     here: Here,
-    by: Grouping = "user",
-    since: Since = None,
-    until: Until = None,
-    zone: ZoneName = "UTC",
-    user: Name = None,
-    group: Name = None,
-    model: Name = None,
-    course: Name = None,
-    sort: Sorting = None,
+    wanted: Annotated[_Wanted, Depends()],
     limit: Annotated[int, Query(ge=1, le=10_000, description="How many rows at most.")] = 1000,
 ) -> UseReport:
     """Sum up GPU time within a range, to the millisecond, and what of it was leased but idle.
@@ -46,27 +54,16 @@ def read_usage(
     A row over an edge of the range counts with its part within. Sorted by `idle`, this is the report of what was
     wasted.
     """
-    found, rows = _report(here, by, since, until, zone, Only(user, group, model, course), sort)
-    return use_report(found, rows, zone, limit)
+    found, rows = _report(here, wanted)
+    return use_report(found, rows, wanted.zone, limit)
 
 
 @router.get("/usage/export", dependencies=_READ, response_class=CsvFile, responses=CSV_ANSWER)
-def export_usage(
-    here: Here,
-    by: Grouping = "user",
-    since: Since = None,
-    until: Until = None,
-    zone: ZoneName = "UTC",
-    user: Name = None,
-    group: Name = None,
-    model: Name = None,
-    course: Name = None,
-    sort: Sorting = None,
-) -> Response:
+def export_usage(here: Here, wanted: Annotated[_Wanted, Depends()]) -> Response:
     """Give the same as a table for spreadsheets, all rows of it."""
-    found, rows = _report(here, by, since, until, zone, Only(user, group, model, course), sort)
-    head = [by, "gpu_ms", "gpu_hours", "booked_ms", "running_ms", "idle_ms", "idle_hours"]
-    name = f"berth-use-by-{by}-{found.since:%Y-%m-%d}-{found.until:%Y-%m-%d}.csv"
+    found, rows = _report(here, wanted)
+    head = [found.by, "gpu_ms", "gpu_hours", "booked_ms", "running_ms", "idle_ms", "idle_hours"]
+    name = f"berth-use-by-{found.by}-{found.since:%Y-%m-%d}-{found.until:%Y-%m-%d}.csv"
     cells = (
         (
             row.key,
@@ -82,18 +79,11 @@ def export_usage(
     return csv_file(name, head, cells)
 
 
-def _report(
-    here: Console,
-    by: By,
-    since: Moment | None,
-    until: Moment | None,
-    zone: str,
-    only: Only,
-    sort: Sort | None,
-) -> tuple[Report, list[Row]]:
-    span = range_of(here.clock(), since, until, zone_of(zone))
-    found = reports.report(here.desk, by, span.since, span.until, zone=span.zone, only=only)
-    return found, in_order(found, sort)
+def _report(here: Console, wanted: _Wanted) -> tuple[Report, list[Row]]:
+    span = range_of(here.clock(), wanted.since, wanted.until, zone_of(wanted.zone))
+    only = Only(wanted.user, wanted.group, wanted.model, wanted.course)
+    found = reports.report(here.desk, wanted.by, span.since, span.until, zone=span.zone, only=only)
+    return found, in_order(found, wanted.sort)
 
 
 def in_order(found: Report, sort: Sort | None) -> list[Row]:

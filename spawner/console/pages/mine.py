@@ -13,7 +13,7 @@ from ...operations.mine import DayOfUse, Mine
 from ...operations.quota_values import show_value
 from ...policy.leases import LeaseState
 from ...policy.model import Person
-from ..api.mine import first_day, lease_cursor, lease_position
+from ..api.mine import lease_cursor, lease_position
 from ..api.mine_models import UserName
 from ..callers import Caller, allowed
 from ..context import Console, Here
@@ -23,6 +23,7 @@ from ..own import person_of, servers_of
 from ..own_words import DIMENSIONS, ENDINGS, LEASE_STATES, SERVER_STATES, slot_words
 from ..paging import Cursor
 from ..plots import Colour, Line, Plotter, Series
+from ..ranges import USUAL_DAYS, midnight
 from ..readings import KEPT
 from ..rendering import reader_of
 from ..scopes import Scope
@@ -32,12 +33,11 @@ router = APIRouter()
 Reader = Annotated[Caller, allowed(Scope.SELF_READ)]
 Days = Annotated[int, Query(ge=7, le=90, description="Of use that is plotted.")]
 _RECENT, _PAGE = 5, 50
-_USUAL_DAYS = 30
 DAYS = (7, 30, 90)
 
 
 @router.get("/")
-def show_mine(request: Request, here: Here, caller: Reader, days: Days = _USUAL_DAYS) -> Response:
+def show_mine(request: Request, here: Here, caller: Reader, days: Days = USUAL_DAYS) -> Response:
     person = caller.person
     return here.pages.render(request, caller, "mine/home.html", **_whole(request, here, person, days, own=True))
 
@@ -49,7 +49,7 @@ def show_now(request: Request, here: Here, caller: Reader) -> Response:
 
 
 @router.get("/people/{name}")
-def show_person(name: UserName, request: Request, here: Here, caller: Reader, days: Days = _USUAL_DAYS) -> Response:
+def show_person(name: UserName, request: Request, here: Here, caller: Reader, days: Days = USUAL_DAYS) -> Response:
     """Show what is somebody else's, to who may see all."""
     person = person_of(here, caller, name)
     return here.pages.render(request, caller, "mine/home.html", **_whole(request, here, person, days, own=False))
@@ -135,7 +135,9 @@ def _live_figure(
         return Markup("")
     several = len([other for other in live if other.lease == one.lease]) > 1
     place = number + 1 - next(place for place, other in enumerate(live) if other.lease == one.lease)
-    title = f"{_('GPU use, last 15 minutes')}{f' ({place})' if several else ''}"
+    title = _("GPU use, last 15 minutes")
+    if several:
+        title = f"{title} ({place})"
     lines = [
         Line(_("Computing (SM)"), [(point.at, point.sm) for point in one.points], "one"),
         Line(_("Memory"), [(point.at, one.share(point)) for point in one.points], "two"),
@@ -160,7 +162,7 @@ def _whole(request: Request, here: Console, person: Person, days: int, *, own: b
     plot = Plotter(reader, _)
     found = mine.mine(here.desk, person)
     now = found.at
-    use = mine.use_by_day(here.desk, person.name, first_day(now, days, reader.zone), now, reader.zone)
+    use = mine.use_by_day(here.desk, person.name, midnight(now, reader.zone, days - 1), now, reader.zone)
     return {
         **_of_now(request, here, person, found, own=own),
         "account": found.account,

@@ -1,10 +1,11 @@
 """Use: who had how many GPU-hours, how many of them were wasted, and when in the week."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, get_args
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from markupsafe import Markup
 from starlette.responses import Response
 
@@ -18,7 +19,7 @@ from ..context import Console, Here
 from ..languages import dated
 from ..menu import N_
 from ..plots import Plotter, Series
-from ..ranges import PRESETS, USUAL_DAYS, Day, Range, days_between, monday_of
+from ..ranges import PRESETS, USUAL_DAYS, Day, Range, days_between
 from ..rendering import Reader as PageReader
 from ..rendering import reader_of
 from ..scopes import Scope
@@ -40,56 +41,39 @@ Grouping = Annotated[By, Query()]
 DaysBack = Annotated[int, Query(ge=1, le=400)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """What the fields above a report say."""
+
+    by: Grouping = "user"
+    days: DaysBack = USUAL_DAYS
+    first: DayField = None
+    last: DayField = None
+    user: Word = ""
+    group: Word = ""
+    model: Word = ""
+
+
 @router.get("/usage")
-def show_usage(
-    request: Request,
-    here: Here,
-    caller: Reader,
-    by: Grouping = "user",
-    days: DaysBack = USUAL_DAYS,
-    first: DayField = None,
-    last: DayField = None,
-    user: Word = "",
-    group: Word = "",
-    model: Word = "",
-) -> Response:
-    return _show(request, here, caller, "usage", by, days, (first, last), (user, group, model))
+def show_usage(request: Request, here: Here, caller: Reader, fields: Annotated[_Fields, Depends()]) -> Response:
+    return _show(request, here, caller, "usage", fields)
 
 
 @router.get("/usage/waste")
-def show_waste(
-    request: Request,
-    here: Here,
-    caller: Reader,
-    by: Grouping = "user",
-    days: DaysBack = USUAL_DAYS,
-    first: DayField = None,
-    last: DayField = None,
-    user: Word = "",
-    group: Word = "",
-    model: Word = "",
-) -> Response:
+def show_waste(request: Request, here: Here, caller: Reader, fields: Annotated[_Fields, Depends()]) -> Response:
     """Show the same, by what was leased but idle."""
-    return _show(request, here, caller, "usage/waste", by, days, (first, last), (user, group, model))
+    return _show(request, here, caller, "usage/waste", fields)
 
 
-def _show(
-    request: Request,
-    here: Console,
-    caller: Caller,
-    path: str,
-    by: By,
-    days: int,
-    edges: tuple[date | None, date | None],
-    words: tuple[str, str, str],
-) -> Response:
+def _show(request: Request, here: Console, caller: Caller, path: str, fields: _Fields) -> Response:
     reader, _ = reader_of(request), here.pages.gettext(request)
     today = here.clock().astimezone(reader.zone).date()
-    own = edges != (None, None)
-    end = edges[1] or today
-    begin = edges[0] or end - timedelta(days=days - 1)
+    by, days = fields.by, fields.days
+    own = (fields.first, fields.last) != (None, None)
+    end = fields.last or today
+    begin = fields.first or end - timedelta(days=days - 1)
     span = days_between(begin, end, reader.zone)
-    user, group, model = (word.strip() or None for word in words)
+    user, group, model = (word.strip() or None for word in (fields.user, fields.group, fields.model))
     wanted: list[By] = ["day", by] if by != "day" else ["day"]
     until = min(span.until, here.clock()) if span.since < here.clock() else span.until
     found = reports.reports(
@@ -100,8 +84,8 @@ def _show(
     asked = chosen(
         by=by,
         days=str(days) if not own else "",
-        first=edges[0],
-        last=edges[1],
+        first=fields.first,
+        last=fields.last,
         user=user,
         group=group,
         model=model,
@@ -171,7 +155,7 @@ def show_week(request: Request, here: Here, caller: Reader, day: Annotated[Day |
     """Show in which hours of a week how much was leased."""
     reader, _ = reader_of(request), here.pages.gettext(request)
     this = reports.monday(here.clock(), reader.zone)
-    first = monday_of(day or this)
+    first = reports.monday_of(day or this)
     found = reports.week(here.desk, first, reader.zone)
     named = [first + timedelta(days=number) for number in range(7)]
     figure = Plotter(reader, _).heat(

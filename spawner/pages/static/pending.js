@@ -3,7 +3,7 @@
 (function () {
   "use strict";
 
-  const { ask, server, page, settled, write } = window.berth;
+  const { ask, server, page, pause, settled, write } = window.berth;
   const { user, server: name } = document.getElementById("berth-queue").dataset;
   const theirs = document.getElementById("stop-server-btn");
   const ours = theirs.cloneNode(true);
@@ -23,6 +23,17 @@
     }
   };
 
+  // The hub gives a start one second to end, and answers 500 where a busy machine took longer.
+  async function stop(tries) {
+    try {
+      await ask("DELETE", server(user, name));
+    } catch (error) {
+      if (error.status !== 500 || tries <= 1) throw error;
+      await pause(2);
+      await stop(tries - 1);
+    }
+  }
+
   ours.addEventListener("click", async () => {
     const said = document.getElementById("stop-server-status");
     ours.disabled = true;
@@ -32,7 +43,7 @@
     stopping = true;
     for (const stream of streams) stream.close();
     try {
-      await ask("DELETE", server(user, name));
+      await stop(3);
       await settled(user, name);
       window.location.assign(page("spawn", user, name));
     } catch (error) {
