@@ -18,8 +18,10 @@ from .connect import WRITES, describe, make_engine, no_connection_left, parse
 from .courses import CourseStore
 from .faults import CURE, fault
 from .gpus import GpuMemory, GpuStore
+from .handouts import HandoutStore
 from .homes import HomeStore
 from .leases import CHANGED, LeaseStore, changes_of
+from .links import LinkStore
 from .loops import LoopStore
 from .memory import FAR, Mirror, Work
 from .pipelines import Sentence, Values, ask
@@ -56,6 +58,8 @@ class Books:
     calls: CallStore
     courses: CourseStore
     sessions: SessionStore
+    links: LinkStore
+    handouts: HandoutStore
 
 
 class Ledger:
@@ -222,6 +226,8 @@ class Ledger:
             CallStore(work),
             CourseStore(work),
             SessionStore(work),
+            LinkStore(work),
+            HandoutStore(work),
         )
 
     def _forget(self) -> None:

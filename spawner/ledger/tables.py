@@ -13,8 +13,9 @@ from sqlalchemy import (
     text,
 )
 
-from ..policy.classes import Role
+from ..policy.classes import HomesAfter, Late, Role, Wish
 from ..policy.gpus import GpuState, Isolation, SlotKind
+from ..policy.handouts import Kind, Outcome
 from ..policy.homes import HomeState, Phase
 from ..policy.leases import LeaseState, TicketState
 from ..policy.model import AtEnd
@@ -308,6 +309,13 @@ courses = Table(
     Column("kinds", Kinds(SlotKind), nullable=False),
     Column("memory", BigInteger, nullable=False),
     Column("at_end", Choice(AtEnd), nullable=False),
+    Column("materials", Words, nullable=False),
+    Column("branch", Words, nullable=False),
+    Column("folder", Words, nullable=False),
+    Column("data", Words, nullable=False),
+    Column("collect", Words, nullable=False),
+    Column("homes", Choice(HomesAfter), nullable=False),
+    Column("group", Words, nullable=False),
     Column("most_seats", Integer),
     Column("most_gpu_hours", Double),
     Column("most_ahead_ms", Length),
@@ -341,7 +349,9 @@ sessions = Table(
     Column("grace_ms", Length, nullable=False),
     Column("reservation", Words, nullable=False),
     Column("series", Words, nullable=False, index=True),
+    Column("late", Choice(Late), nullable=False),
     Column("exam", Boolean, nullable=False),
+    Column("terminals", Boolean, nullable=False),
     Column("warmed_at", UtcMs),
     Column("cleared_at", UtcMs),
     Column("cancelled_at", UtcMs),
@@ -362,4 +372,74 @@ seats = Table(
     Column("ended_at", UtcMs),
     Column("problem", Words, nullable=False),
     Column("guest", Boolean, nullable=False),
+    Column("active_at", UtcMs),
+    Column("until", UtcMs),
+    Column("memory", BigInteger, nullable=False),
+    Column("wish", Choice(Wish), nullable=False),
+    Column("wished_by", Words, nullable=False),
+)
+
+links = Table(
+    "links",
+    metadata,
+    Column("token", Words, primary_key=True),
+    Column("course", Words, nullable=False, index=True),
+    Column("role", Choice(Role), nullable=False),
+    Column("created_by", Words, nullable=False),
+    Column("created_at", UtcMs, nullable=False),
+    Column("expires_at", UtcMs, nullable=False),
+    Column("cap", Integer),
+    Column("used", Integer, nullable=False),
+    Column("revoked_at", UtcMs),
+)
+
+announcements = Table(
+    "announcements",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("session", Words, nullable=False, index=True),
+    Column("kind", Choice(Kind), nullable=False),
+    Column("text", Words, nullable=False),
+    Column("sent_by", Words, nullable=False),
+    Column("sent_at", UtcMs, nullable=False),
+    Column("username", Words, nullable=False),
+)
+
+pushes = Table(
+    "pushes",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("course", Words, nullable=False, index=True),
+    Column("session", Words, nullable=False),
+    Column("path", Words, nullable=False),
+    Column("sha256", Words, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("pushed_by", Words, nullable=False),
+    Column("pushed_at", UtcMs, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("push", Words, primary_key=True),
+    Column("username", Words, primary_key=True),
+    Column("at", UtcMs, nullable=False),
+    Column("outcome", Choice(Outcome), nullable=False),
+    Column("path", Words, nullable=False),
+    Column("problem", Words, nullable=False),
+)
+
+collections = Table(
+    "collections",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("session", Words, nullable=False, index=True),
+    Column("username", Words, nullable=False),
+    Column("folder", Words, nullable=False),
+    Column("taken_at", UtcMs, nullable=False),
+    Column("archive", Words, nullable=False),
+    Column("files", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Words, nullable=False),
+    Column("problem", Words, nullable=False),
 )

@@ -32,6 +32,21 @@ class Role(enum.StrEnum):
 STAFF = frozenset({Role.INSTRUCTOR, Role.ASSISTANT})
 
 
+class HomesAfter(enum.StrEnum):
+    """What becomes of the homes of a course's students when it is archived."""
+
+    KEEP = "keep"
+    ARCHIVE = "archive"
+
+
+class Late(enum.StrEnum):
+    """What a student meets who comes when the unused seats have been given back."""
+
+    FIRST = "first"  # in the queue, before everybody else
+    QUEUE = "queue"  # like everybody else
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """A course.
@@ -46,6 +61,19 @@ class Course:
         Of one seat, as in `spawner.policy.leases.GpuRequest`; no GPUs make a class on CPUs.
     at_end
         What becomes of a seat when its session is over.
+    materials
+        Where its materials come from: the address of a git repository, or the name of a directory that admins offer;
+        empty for none.
+    branch, folder
+        Which branch of the repository, and the folder in each home that the materials are put into.
+    data
+        Name of a data set that admins offer, which its seats can read; empty for none.
+    collect
+        Folder of each home that is collected at the end of a session; empty for none.
+    homes
+        What becomes of its students' homes when it is archived.
+    group
+        Group of the hub whose members are its students, besides the roster; empty for none.
     most_seats, most_gpu_hours, most_ahead
         What admins allow it: seats in one session; GPU-hours of all its sessions together, which are seats times GPUs
         times hours; how long before its start a session may be reserved. None for as much as there is.
@@ -63,6 +91,13 @@ class Course:
     kinds: frozenset[SlotKind] = frozenset()
     memory: int = 0
     at_end: AtEnd = AtEnd.STOP
+    materials: str = ""
+    branch: str = ""
+    folder: str = ""
+    data: str = ""
+    collect: str = ""
+    homes: HomesAfter = HomesAfter.KEEP
+    group: str = ""
     most_seats: int | None = None
     most_gpu_hours: float | None = None
     most_ahead: timedelta | None = None
@@ -139,8 +174,10 @@ class Session:
         Id of the reservation of its GPUs; empty for a class on CPUs.
     series
         Id that all sessions of a series share; empty for a single one.
-    exam
-        Whether its seats run in exam mode.
+    late
+        What becomes of students who come after that.
+    exam, terminals
+        Whether its seats run in exam mode, and whether they have terminals.
     warmed_at, cleared_at
         When the first seat was asked for, and when the last one was gone.
     """
@@ -157,7 +194,9 @@ class Session:
     grace: timedelta = timedelta(minutes=15)
     reservation: str = ""
     series: str = ""
+    late: Late = Late.FIRST
     exam: bool = False
+    terminals: bool = True
     warmed_at: datetime | None = None
     cleared_at: datetime | None = None
     cancelled_at: datetime | None = None
@@ -268,6 +307,15 @@ class SeatState(enum.StrEnum):
     ENDED = "ended"
 
 
+class Wish(enum.StrEnum):
+    """What staff want done with a seat."""
+
+    NONE = ""
+    START = "start"
+    RESTART = "restart"
+    STOP = "stop"
+
+
 @dataclass(frozen=True, slots=True)
 class Seat:
     """A student's place in a session: what is known of it by now.
@@ -278,8 +326,8 @@ class Seat:
         When its server was last asked for, and how often.
     ready_at
         When its server answered.
-    entered_at
-        When its student was first there.
+    entered_at, active_at
+        When its student was first there, and when they or a kernel of theirs were last seen at work.
     hand_at
         Since when its student asks for help.
     given_back_at, ended_at
@@ -288,6 +336,10 @@ class Seat:
         What is wrong with it, for staff; empty if nothing is.
     guest
         Whether it was handed to somebody who is not in the course.
+    until, memory
+        More time and memory that staff have given it: an end after the session's, and bytes; None and 0 for none.
+    wish, wished_by
+        What staff want done with it, until the janitor has done it.
     """
 
     session: str
@@ -301,20 +353,19 @@ class Seat:
     ended_at: datetime | None = None
     problem: str = ""
     guest: bool = False
+    active_at: datetime | None = None
+    until: datetime | None = None
+    memory: int = 0
+    wish: Wish = Wish.NONE
+    wished_by: str = ""
 
 
 SLOW = timedelta(minutes=5)  # a start that takes longer hangs: an image is there by then
 QUIET = timedelta(minutes=10)
 
 
-def seat_state(seat: Seat, active_at: datetime | None, now: datetime) -> SeatState:
-    """Tell what a seat is doing.
-
-    Parameters
-    ----------
-    active_at
-        When its student or one of its kernels was last seen at work.
-    """
+def seat_state(seat: Seat, now: datetime) -> SeatState:
+    """Tell what a seat is doing."""
     if seat.ended_at is not None:
         return SeatState.ENDED
     if seat.problem:
@@ -322,7 +373,7 @@ def seat_state(seat: Seat, active_at: datetime | None, now: datetime) -> SeatSta
     if seat.ready_at is not None:
         if seat.entered_at is None:
             return SeatState.READY
-        seen = max(seat.entered_at, active_at or seat.entered_at)
+        seen = max(seat.entered_at, seat.active_at or seat.entered_at)
         return SeatState.WORKING if now - seen < QUIET else SeatState.IDLE
     if seat.given_back_at is not None:
         return SeatState.GIVEN_BACK

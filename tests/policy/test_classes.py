@@ -99,7 +99,7 @@ def test_what_a_seat_is_doing() -> None:
     seat = Seat("s", "ann")
 
     def state(now: float, active: float | None = None, **more: Any) -> SeatState:
-        return seat_state(replace(seat, **more), None if active is None else at(active), at(now))
+        return seat_state(replace(seat, active_at=None if active is None else at(active), **more), at(now))
 
     assert state(0) is SeatState.NOT_STARTED
     assert state(1, asked_at=at(0)) is SeatState.STARTING

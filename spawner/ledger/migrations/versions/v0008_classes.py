@@ -1,4 +1,4 @@
-"""Courses, who is in them, their sessions, and the seats of these."""
+"""Courses, who is in them, their sessions, the seats of these, and what is sent to seats and taken from them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,6 +20,13 @@ def upgrade() -> None:
         sa.Column("kinds", sa.Text(), nullable=False),
         sa.Column("memory", sa.BigInteger(), nullable=False),
         sa.Column("at_end", sa.Text(), nullable=False),
+        sa.Column("materials", sa.Text(), nullable=False),
+        sa.Column("branch", sa.Text(), nullable=False),
+        sa.Column("folder", sa.Text(), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
+        sa.Column("collect", sa.Text(), nullable=False),
+        sa.Column("homes", sa.Text(), nullable=False),
+        sa.Column("group", sa.Text(), nullable=False),
         sa.Column("most_seats", sa.Integer(), nullable=True),
         sa.Column("most_gpu_hours", sa.Double(), nullable=True),
         sa.Column("most_ahead_ms", sa.BigInteger(), nullable=True),
@@ -52,7 +59,9 @@ def upgrade() -> None:
         sa.Column("grace_ms", sa.BigInteger(), nullable=False),
         sa.Column("reservation", sa.Text(), nullable=False),
         sa.Column("series", sa.Text(), nullable=False),
+        sa.Column("late", sa.Text(), nullable=False),
         sa.Column("exam", sa.Boolean(), nullable=False),
+        sa.Column("terminals", sa.Boolean(), nullable=False),
         sa.Column("warmed_at", sa.BigInteger(), nullable=True),
         sa.Column("cleared_at", sa.BigInteger(), nullable=True),
         sa.Column("cancelled_at", sa.BigInteger(), nullable=True),
@@ -74,5 +83,74 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("problem", sa.Text(), nullable=False),
         sa.Column("guest", sa.Boolean(), nullable=False),
+        sa.Column("active_at", sa.BigInteger(), nullable=True),
+        sa.Column("until", sa.BigInteger(), nullable=True),
+        sa.Column("memory", sa.BigInteger(), nullable=False),
+        sa.Column("wish", sa.Text(), nullable=False),
+        sa.Column("wished_by", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("session", "username", name=op.f("seats_pkey")),
     )
+    op.create_table(
+        "links",
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("course", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("cap", sa.Integer(), nullable=True),
+        sa.Column("used", sa.Integer(), nullable=False),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("token", name=op.f("links_pkey")),
+    )
+    op.create_index(op.f("links_course"), "links", ["course"])
+    op.create_table(
+        "announcements",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("session", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("sent_by", sa.Text(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=False),
+        sa.Column("username", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("announcements_pkey")),
+    )
+    op.create_index(op.f("announcements_session"), "announcements", ["session"])
+    op.create_table(
+        "pushes",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("course", sa.Text(), nullable=False),
+        sa.Column("session", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("pushed_by", sa.Text(), nullable=False),
+        sa.Column("pushed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pushes_pkey")),
+    )
+    op.create_index(op.f("pushes_course"), "pushes", ["course"])
+    op.create_table(
+        "deliveries",
+        sa.Column("push", sa.Text(), nullable=False),
+        sa.Column("username", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("problem", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("push", "username", name=op.f("deliveries_pkey")),
+    )
+    op.create_table(
+        "collections",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("session", sa.Text(), nullable=False),
+        sa.Column("username", sa.Text(), nullable=False),
+        sa.Column("folder", sa.Text(), nullable=False),
+        sa.Column("taken_at", sa.BigInteger(), nullable=False),
+        sa.Column("archive", sa.Text(), nullable=False),
+        sa.Column("files", sa.Integer(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("problem", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("collections_pkey")),
+    )
+    op.create_index(op.f("collections_session"), "collections", ["session"])
