@@ -374,6 +374,35 @@ class HomeSettings(_Section):
     )
 
 
+class ClassSettings(_Section):
+    """Courses and their sessions."""
+
+    teachers: tuple[str, ...] = Field(
+        (),
+        description="Groups of the hub whose members may make courses; admins always may.",
+        examples=[["teachers"]],
+    )
+    starts_at_once: int = Field(
+        8, ge=1, le=1000, description="Seats that are being started together, before a session and in it."
+    )
+    materials: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Directories of this machine that courses can hand out as materials, by name.",
+        examples=[{"intro": "/srv/materials/intro"}],
+    )
+    git_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts that materials may come from by git; left out, any that is not in a private network.",
+        examples=[["git.example.org"]],
+    )
+    data_sets: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Directories of this machine that courses can give their seats to read, at /srv/data/NAME.",
+        examples=[{"imagenet": "/srv/imagenet"}],
+    )
+    push_bytes: int = Field(100 << 20, ge=1, description="Most bytes of a file that is pushed to seats.")
+
+
 class Settings(SpawnerSettings, BaseSettings):
     """A deployment's settings. Read them with `spawner.settings_file.load_settings`."""
 
@@ -421,6 +450,7 @@ class Settings(SpawnerSettings, BaseSettings):
     sign_in: SignIn = Field(default_factory=SignIn, description="How people sign in.")
     homes: HomeSettings = Field(default_factory=HomeSettings, description="Users' homes.")
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Metrics for Prometheus.")
+    classes: ClassSettings = Field(default_factory=ClassSettings, description="Courses and their sessions.")
     console: ConsoleSettings = Field(default_factory=ConsoleSettings, description="Web pages and REST API.")
     pip_index_url: str | None = Field(
         None, description="Python package index for image builds, where the usual one cannot be reached."

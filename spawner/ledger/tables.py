@@ -352,6 +352,7 @@ sessions = Table(
     Column("late", Choice(Late), nullable=False),
     Column("exam", Boolean, nullable=False),
     Column("terminals", Boolean, nullable=False),
+    Column("collect_at", UtcMs),
     Column("warmed_at", UtcMs),
     Column("cleared_at", UtcMs),
     Column("cancelled_at", UtcMs),

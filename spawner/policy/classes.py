@@ -178,6 +178,8 @@ class Session:
         What becomes of students who come after that.
     exam, terminals
         Whether its seats run in exam mode, and whether they have terminals.
+    collect_at
+        When staff last asked that its seats' work be collected; see `Course.collect`.
     warmed_at, cleared_at
         When the first seat was asked for, and when the last one was gone.
     """
@@ -197,6 +199,7 @@ class Session:
     late: Late = Late.FIRST
     exam: bool = False
     terminals: bool = True
+    collect_at: datetime | None = None
     warmed_at: datetime | None = None
     cleared_at: datetime | None = None
     cancelled_at: datetime | None = None

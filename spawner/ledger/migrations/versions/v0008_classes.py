@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column("late", sa.Text(), nullable=False),
         sa.Column("exam", sa.Boolean(), nullable=False),
         sa.Column("terminals", sa.Boolean(), nullable=False),
+        sa.Column("collect_at", sa.BigInteger(), nullable=True),
         sa.Column("warmed_at", sa.BigInteger(), nullable=True),
         sa.Column("cleared_at", sa.BigInteger(), nullable=True),
         sa.Column("cancelled_at", sa.BigInteger(), nullable=True),
