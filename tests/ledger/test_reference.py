@@ -7,13 +7,14 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Integer
 
 from spawner.ledger.schema import VERSION_TABLE
 from spawner.ledger.tables import metadata
-from spawner.ledger.types import Choice, Ids, Json, Kinds, Names, QuotaValue, UtcMs, Words
+from spawner.ledger.types import Choice, Ids, Json, Kinds, Length, Names, QuotaValue, UtcMs, Words
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/ledger.md").read_text(encoding="utf-8")
 
 _KINDS = {
     Words: "text",
     UtcMs: "time",
+    Length: "number",
     Names: "names",
     Kinds: "names",
     Ids: "ids",
