@@ -3,9 +3,43 @@
 from fastapi import APIRouter
 
 from ..problems import RESPONSES
-from . import audit, free, gpus, homes, leases, me, mine, queue, quota_files, quotas, servers, usage
+from . import (
+    audit,
+    class_board,
+    course_roster,
+    courses,
+    free,
+    gpus,
+    homes,
+    leases,
+    me,
+    mine,
+    queue,
+    quota_files,
+    quotas,
+    servers,
+    sessions,
+    usage,
+)
 
-TOPICS = [audit, free, gpus, homes, leases, me, mine, queue, quota_files, quotas, servers, usage]
+TOPICS = [
+    audit,
+    courses,
+    course_roster,
+    sessions,
+    class_board,
+    free,
+    gpus,
+    homes,
+    leases,
+    me,
+    mine,
+    queue,
+    quota_files,
+    quotas,
+    servers,
+    usage,
+]
 
 
 def api_router() -> APIRouter:

@@ -2,9 +2,43 @@
 
 from fastapi import APIRouter
 
-from . import audit, free, gpus, homes, leases, mine, quota_files, quotas, reading, servers, usage
+from . import (
+    audit,
+    class_board,
+    course_roster,
+    courses,
+    free,
+    gpus,
+    homes,
+    joining,
+    leases,
+    mine,
+    quota_files,
+    quotas,
+    reading,
+    servers,
+    sessions,
+    usage,
+)
 
-TOPICS = [reading, mine, servers, free, gpus, quota_files, quotas, leases, usage, homes, audit]
+TOPICS = [
+    reading,
+    mine,
+    servers,
+    sessions,
+    class_board,
+    courses,
+    course_roster,
+    joining,
+    free,
+    gpus,
+    quota_files,
+    quotas,
+    leases,
+    usage,
+    homes,
+    audit,
+]
 
 
 def pages_router() -> APIRouter:

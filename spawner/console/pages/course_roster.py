@@ -1,0 +1,5 @@
+"""Rosters of courses: shown, filled, thinned, downloaded."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Courses: made, changed, put away; who is in them."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Join links: made and withdrawn by staff, followed by whoever has one."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

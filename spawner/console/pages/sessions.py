@@ -1,0 +1,5 @@
+"""Sessions of courses, and the calendar."""
+
+from fastapi import APIRouter
+
+router = APIRouter()
