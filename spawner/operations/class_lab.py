@@ -1,0 +1,204 @@
+"""A seat's own server: what it is told of its class, and what it says of its student."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ..ledger import Books
+from ..policy.classes import STAFF, Course, Phase, Role, Seat, Session, hands
+from ..policy.handouts import Announcement, Delivery, Outcome, Push
+from ..policy.model import Deny
+from . import announcements, seats
+from .desk import Desk
+
+MOST_MESSAGES = 100
+"""That a seat is told; of more, the last."""
+# Staff see minutes; a report of each server every few seconds shall not be a write each.
+_FINE = timedelta(seconds=60)
+_LIVE = frozenset({Phase.WARMING, Phase.OPEN})
+_NO_SEAT = Deny("no_session", "This server is no seat of a class that meets now.")
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A session as one seat of it sees it.
+
+    Attributes
+    ----------
+    role
+        Of who sits there; a guest counts as a student.
+    ends_at
+        When this seat ends: later than the session if staff have given it more time.
+    hand_at, place
+        Since when they ask for help, and how many hands there are up to theirs; None and 0 where they do not.
+    messages
+        For this seat, as they were sent.
+    pushes
+        Files that are not in this home yet.
+    files
+        What became of those that were sent since the seats of this session began to start, with each its push.
+    """
+
+    course: Course
+    session: Session
+    role: Role
+    ends_at: datetime
+    hand_at: datetime | None
+    place: int
+    messages: tuple[Announcement, ...]
+    pushes: tuple[Push, ...]
+    files: tuple[tuple[Push, Delivery], ...]
+
+    @property
+    def staff(self) -> bool:
+        return self.role in STAFF
+
+
+def lesson(desk: Desk, user: str, server: str) -> Lesson | None:
+    """Give the session in which a server is a seat now; None where it is none."""
+    if not server:
+        return None
+    with desk.ledger.reading() as books:
+        found = _find(books, user, server, desk.clock())
+        if found is None:
+            return None
+        course, session, role, seat = found
+        pushes = books.handouts.pushes(course.id)
+        taken = {one.push: one for one in books.handouts.deliveries([push.id for push in pushes], user)}
+        since = session.starts_at - session.lead
+        return Lesson(
+            course,
+            session,
+            role,
+            _end(session, seat),
+            seat.hand_at,
+            _place(books, session, user) if seat.hand_at is not None else 0,
+            tuple(books.handouts.announcements(session.id, user)[-MOST_MESSAGES:]),
+            tuple(push for push in pushes if push.id not in taken or taken[push.id].outcome is Outcome.FAILED),
+            tuple((push, taken[push.id]) for push in pushes if push.id in taken and taken[push.id].at >= since),
+        )
+
+
+# --- what it says -----------------------------------------------------------------------------------------------------
+
+
+def seen(
+    desk: Desk, user: str, server: str, *, present: bool, active_at: datetime | None, visitors: Collection[str] = ()
+) -> None:
+    """Take a server's word of who is there; does nothing where it is no seat.
+
+    Parameters
+    ----------
+    present
+        Whether its owner has a page open.
+    active_at
+        When they, or a kernel, last did something.
+    visitors
+        Names of others who have a page open: each is told to the owner, and noted in the audit, once.
+    """
+    if not server:
+        return
+    with desk.ledger.reading() as books:
+        now = desk.clock()
+        found = _find(books, user, server, now)
+    if found is None:
+        return
+    _, session, role, seat = found
+    active_at = None if active_at is None else min(active_at, now)
+    # Staff's own seats are for showing things; nobody waits for them, and no board has a card for them.
+    if role is Role.STUDENT and _newer(seat, present, active_at, now) is not None:
+        with desk.ledger.transaction() as books:
+            changed = _newer(books.sessions.seat(session.id, user) or seat, present, active_at, now)
+            if changed is not None:
+                books.sessions.put_seats([changed])
+    for visitor in visitors:
+        announcements.visited(desk, session.id, user, visitor, "as the seat's server says")
+
+
+def set_hand(desk: Desk, user: str, server: str, raised: bool) -> Seat | Deny:
+    """Raise or lower the hand of who sits at a server.
+
+    Returns
+    -------
+    Seat or Deny
+        ``no_session`` where the server is no seat now, ``staff_seat`` where it is one of staff.
+    """
+    with desk.ledger.reading() as books:
+        found = _find(books, user, server, desk.clock())
+    if found is None:
+        return _NO_SEAT
+    _, session, role, _ = found
+    if role in STAFF:
+        return Deny("staff_seat", "Staff help those who raise a hand; their own seats have none.")
+    return (seats.raise_hand if raised else seats.lower_hand)(desk, session.id, user)
+
+
+def taken(desk: Desk, user: str, server: str, deliveries: Sequence[Delivery]) -> Deny | None:
+    """Take a server's word of what became of pushed files in its home; what was not sent to it is passed over.
+
+    Returns
+    -------
+    Deny or None
+        ``no_session`` where the server is no seat now.
+    """
+    with desk.ledger.reading() as books:
+        found = _find(books, user, server, desk.clock())
+        if found is None:
+            return _NO_SEAT
+        known = {push.id for push in books.handouts.pushes(found[0].id)}
+    if items := [one for one in deliveries if one.push in known and one.user == user]:
+        with desk.ledger.transaction() as books:
+            books.handouts.deliver(items)
+    return None
+
+
+# --- which seat -------------------------------------------------------------------------------------------------------
+
+
+def _find(books: Books, user: str, server: str, now: datetime) -> tuple[Course, Session, Role, Seat] | None:
+    """Find the session of which a server is a seat: one that runs, else the last one while the seat goes on."""
+    course = books.courses.get(server) if server else None
+    if course is None:
+        return None
+    member = books.courses.member(course.id, user)
+    for session in _candidates(books, course, now):
+        known = books.sessions.seat(session.id, user)
+        if member is None and (known is None or not known.guest):
+            continue
+        seat = known or Seat(session.id, user)
+        if session.phase(now) in _LIVE or (seat.ended_at is None and _still(session, seat, now)):
+            return course, session, member.role if member is not None else Role.STUDENT, seat
+    return None
+
+
+def _candidates(books: Books, course: Course, now: datetime) -> list[Session]:
+    kept = [one for one in books.sessions.of_course(course.id) if one.cancelled_at is None]
+    live = [one for one in kept if one.phase(now) in _LIVE]
+    over = [one for one in kept if one.ends_at <= now]
+    return [*live[:1], *over[-1:]]
+
+
+def _still(session: Session, seat: Seat, now: datetime) -> bool:
+    """Tell whether a seat outlives its session: staff gave it more time, or it is being stopped."""
+    return _end(session, seat) > now or session.phase(now) is Phase.ENDING
+
+
+def _end(session: Session, seat: Seat) -> datetime:
+    return session.ends_at if seat.until is None else max(session.ends_at, seat.until)
+
+
+def _place(books: Books, session: Session, user: str) -> int:
+    names = [seat.user for seat in hands(books.sessions.seats(session.id))]
+    return names.index(user) + 1
+
+
+def _newer(seat: Seat, present: bool, active_at: datetime | None, now: datetime) -> Seat | None:
+    """Give a seat with what is new of it; None if that is nothing, or not worth a write."""
+    if seat.ended_at is not None:
+        return None
+    changed = seat
+    if present and seat.entered_at is None:
+        changed = replace(changed, entered_at=now)
+    if active_at is not None and (seat.active_at is None or active_at - seat.active_at >= _FINE):
+        changed = replace(changed, active_at=active_at)
+    return None if changed == seat else changed
