@@ -16,7 +16,9 @@ from .leases import GpuRequest
 from .leasing import describe
 from .model import AtEnd, Deny
 
-_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_ID = re.compile(r"[a-z](?:-?[a-z0-9])*")
+_LONGEST_ID = 30  # it is the name of a server, of which JupyterHub asks that, and the form above
+_TAKEN = frozenset({"new"})
 LONGEST = timedelta(hours=24)
 """Of one session; an exam's day is shorter."""
 
@@ -230,10 +232,11 @@ class Session:
 
 def check_course(course: Course) -> Deny | None:
     """Find what is wrong with a course; ``invalid_option``."""
-    if not _ID.fullmatch(course.id):
+    if len(course.id) > _LONGEST_ID or course.id in _TAKEN or not _ID.fullmatch(course.id):
         return Deny(
             "invalid_option",
-            f"A course's short name has small letters, digits and hyphens, 32 at most; {course.id!r} cannot be one.",
+            "A course's short name begins with a small letter, and has small letters, digits and single hyphens, "
+            f"{_LONGEST_ID} at most; {course.id!r} cannot be one.",
         )
     if not course.title.strip() or not course.title.isprintable():
         return Deny("invalid_option", "A course has a title, in one line.")

@@ -30,6 +30,8 @@ class Access:
         Whether services are refused.
     endless
         Whether the answer goes on for ever.
+    course
+        What one has to be in the course that a path names: `MEMBER` and so on; 0 where it names none.
     """
 
     own: Scope | None = None
@@ -37,6 +39,7 @@ class Access:
     anyone: bool = False
     person: bool = False
     endless: bool = False
+    course: int = 0
 
     @property
     def owned(self) -> bool:
@@ -49,6 +52,30 @@ def of_all(scope: Scope | None = None, *, person: bool = False, endless: bool = 
 
 def of_owner(own: Scope, others: str) -> Access:
     return Access(own, others)
+
+
+MEMBER, ASSISTANT, INSTRUCTOR, ADMIN = 1, 2, 3, 4
+"""What somebody is in a course, each more than the one before."""
+
+
+def of_members(scope: Scope = Scope.SELF_READ, *, endless: bool = False) -> Access:
+    """Routes with `MemberOf`; a scope of `Scope.SELF` where they change something."""
+    return Access(scope, course=MEMBER, endless=endless)
+
+
+def of_staff(scope: Scope = Scope.SELF_READ, *, endless: bool = False) -> Access:
+    """Routes with `StaffOf`; `Scope.SELF` where they change something."""
+    return Access(scope, course=ASSISTANT, endless=endless)
+
+
+def of_instructors(scope: Scope = Scope.SELF_READ) -> Access:
+    """Routes with `InstructorOf`; `Scope.SELF` where they change something."""
+    return Access(scope, course=INSTRUCTOR)
+
+
+def of_course_admins(scope: Scope = Scope.SELF_READ) -> Access:
+    """Routes with `AdminOf`; `Scope.SELF` where they change something."""
+    return Access(scope, course=ADMIN)
 
 
 ANYONE = Access(anyone=True)
@@ -181,12 +208,15 @@ class Role:
     ----------
     held
         Scopes of the token; None for nobody's.
+    course
+        What they are in the course of `console_world`.
     """
 
     title: str
     name: str
     held: tuple[str, ...] | None
     kind: str = "user"
+    course: int = 0
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -198,22 +228,26 @@ class Role:
             return True
         if self.held is None or (access.person and self.kind != "user"):
             return False
+        if self.course < access.course:
+            return False
         needed = access.own if own or not access.owned else access.others
         return needed is None or needed in self.scopes
 
 
 ROLES = [
     Role("nobody", "", None),
-    Role("a token that may nothing", ANN, ()),
-    Role("a token that may read its owner's", ANN, (Scope.SELF_READ,)),
-    Role("a user", ANN, OF_PEOPLE),
-    Role("an instructor", "ines", (*OF_PEOPLE, Scope.TEACH)),
+    Role("a token that may nothing", ANN, (), course=MEMBER),
+    Role("a token that may read its owner's", ANN, (Scope.SELF_READ,), course=MEMBER),
+    Role("a user", ANN, OF_PEOPLE, course=MEMBER),
+    Role("an assistant", "tara", OF_PEOPLE, course=ASSISTANT),
+    Role("an instructor", "ines", (*OF_PEOPLE, Scope.TEACH), course=INSTRUCTOR),
+    Role("another course's instructor", "ida", (*OF_PEOPLE, Scope.TEACH)),
     Role("who reads all", "rita", (Scope.READ,)),
     Role("who sets quotas", "quentin", (Scope.QUOTAS,)),
     Role("who operates GPUs", "greta", (Scope.GPUS,)),
     Role("who keeps homes", "hugo", (Scope.HOMES,)),
-    Role("a hub's admin", "olga", tuple(OF_HUB_ADMINS)),
+    Role("a hub's admin", "olga", tuple(OF_HUB_ADMINS), course=ADMIN),
     Role("a service that may nothing", "cron", (), "service"),
     Role("a service that reads all", "cron", (Scope.READ,), "service"),
-    Role("a service that may all", "cron", tuple(Scope), "service"),
+    Role("a service that may all", "cron", tuple(Scope), "service", course=ADMIN),
 ]

@@ -15,7 +15,7 @@ from spawner.ledger import Ledger
 
 from ..support.console import ConsoleStand, Visitor, open_console
 from ..support.console_routes import Called, example_body, routes_of
-from ..support.console_world import ANN, OTHERS, World, populate
+from ..support.console_world import ANN, COURSE, OTHERS, World, populate
 from ..support.ledgers import copied
 from ..support.office import Office
 from .access import ACCESS, ROLES, Access, Role
@@ -61,6 +61,10 @@ def values(world: World, *, own: bool) -> Mapping[str, str]:
         "ticket_id": world.ticket if own else world.other_ticket,
         "volume": "berth-home-ann" if own else "berth-home-1",
         "gpu": world.gpu,
+        "course": COURSE,
+        "session": world.session,
+        "link": world.link,
+        "token": world.token,
         "server": "lab",
         "subject": "user",
         "dimension": "gpus",
@@ -149,7 +153,7 @@ def _at(world: World, called: Called, access: Access, role: Role, somebody: Visi
         whose = "" if not access.owned else " of one's own" if own and role.name == ANN else " of another"
         told = f"{called}{whose}, by {role.title}: {answer.status_code} {answer.text[:200] if called.in_api else ''}"
         # To whom a thing is not shown, it may seem not to be there.
-        hidden = access.owned and answer.status_code == 404
+        hidden = (access.owned or (access.course and not role.course)) and answer.status_code == 404
         if answer.status_code >= 500 or (let_in(answer) != expected and not (hidden and not expected)):
             wrong.append(told)
         if called.in_api and role.held is None and not expected and answer.status_code != 401:

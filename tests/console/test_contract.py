@@ -33,7 +33,7 @@ from spawner.console.scopes import OF_PEOPLE, Scope
 from spawner.ledger import Ledger
 
 from ..support.console import OF_HUB_ADMINS, PREFIX, Visitor, open_console
-from ..support.console_world import ANN, HOSTILE, OTHERS, World, populate
+from ..support.console_world import ANN, COURSE, HOSTILE, OTHER_COURSE, OTHERS, World, populate
 from ..support.ledgers import copied
 from ..support.office import Office
 from .access import ACCESS, Access
@@ -84,6 +84,9 @@ def things(world: World) -> Mapping[str, list[str]]:
         "subject": ["default", "group", "user"],
         "dimension": ["gpus", "gpu_hours", "priority"],
         "group": ["physics"],
+        "course": [COURSE, OTHER_COURSE],
+        "session": [world.session],
+        "link": [world.link],
     }
 
 

@@ -9,10 +9,12 @@ from datetime import timedelta
 
 from spawner.console.scopes import OF_PEOPLE
 from spawner.ledger import AuditEntry
-from spawner.operations import ends, inventory, leases, offers
+from spawner.operations import courses, ends, inventory, leases, links, offers, sessions
+from spawner.policy.classes import Course, Role
 from spawner.policy.gpus import GpuState
 from spawner.policy.homes import Home, HomeState
 from spawner.policy.leases import GpuRequest
+from spawner.policy.model import Deny
 
 from .console import OF_HUB_ADMINS, ConsoleStand, Visitor
 from .office import HOUR, MINUTE, Office
@@ -35,7 +37,9 @@ HOSTILE = (
 """Names that somebody chose who means no good, or knows no better."""
 HOSTILE_GROUP, HOSTILE_MODEL = "<b>grp</b>\"'=1", '<i>H100</i> "=x"'
 HOSTILE_REASON = "<script>alert('why')</script> =1+1 \u202eesrever 🙂 \"quoted\" & 'so'"
-ARCHIVE = timedelta(days=30)
+HOSTILE_TITLE = "Machine <b>learning</b> =1+1 🙂 \"quoted\" & 'so'"
+COURSE, OTHER_COURSE = "ml", "secret-course"
+"""A course that Ann is a student of, and one of which she is to learn nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,10 @@ class World:
         Ids of leases, tickets and homes that are not hers, none of which she may see.
     other_lease, other_ticket
         Two of them that are live.
+    session
+        Of the course, to come.
+    link, token
+        Id and secret of a join link into the course.
     """
 
     console: ConsoleStand
@@ -59,12 +67,15 @@ class World:
     gpu: str
     other_lease: str
     other_ticket: str
+    session: str
+    link: str
+    token: str
     others: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def secrets(self) -> frozenset[str]:
         """What may not stand in any answer to Ann."""
-        return frozenset({*OTHERS, *self.others})
+        return frozenset({*OTHERS, *self.others, OTHER_COURSE})
 
     def ann(self) -> Visitor:
         return self.console.as_user(ANN, ["physics"])
@@ -83,6 +94,8 @@ def populate(console: ConsoleStand) -> World:
     hub.add_user(ANN, ["physics"], servers={"": running_server("", ANN)})
     hub.add_user("olga", [], admin=True)
     hub.add_user("ines", ["teachers"])
+    hub.add_user("ida", ["teachers"])
+    hub.add_user("tara")
     for number, name in enumerate(strangers):
         groups = ["physics"] if number % 2 else ["physics", HOSTILE_GROUP]
         servers = {"lab": running_server("lab", name)} if name == OTHERS[0] else {}
@@ -96,6 +109,9 @@ def populate(console: ConsoleStand) -> World:
     inventory.set_state(office.desk, "gpu6", GpuState.DRAINING, "olga", HOSTILE_REASON)
     inventory.set_state(office.desk, "node-b-gpu3", GpuState.QUARANTINED, "olga", HOSTILE_REASON)
     office.reserve("deep-learning", office.clock.now + 20 * HOUR, office.clock.now + 23 * HOUR, "SIM-local-0")
+    session = _classes(office)
+    link = links.make(office.desk, COURSE, Role.STUDENT, office.clock.now + timedelta(days=7), "ines")
+    assert not isinstance(link, Deny)
     with office.ledger.transaction() as books:
         for name in HOSTILE:
             books.audit.append(
@@ -109,6 +125,9 @@ def populate(console: ConsoleStand) -> World:
         gpu="SIM-local-0",
         other_lease=held[0],
         other_ticket=waiting[0],
+        session=session,
+        link=links.id_of(link),
+        token=link.token,
         others=frozenset([*held, *waiting, *(one for name, one in closed.items() if name != ANN)]),
     )
 
@@ -187,6 +206,26 @@ def _today(office: Office, strangers: tuple[str, ...]) -> tuple[tuple[str, str],
     ends.note_idle(office.desk, office.lease(held[0]), now - HOUR)
     ticket = waiting.pop()
     return (mine, ticket), held, waiting
+
+
+def _classes(office: Office) -> str:
+    """Make a course of Ann's and one of others', each with a session to come; gives hers."""
+    now, made = office.clock.now, []
+    for course, teacher, title in ((COURSE, "ines", HOSTILE_TITLE), (OTHER_COURSE, "ida", "x")):
+        answer = courses.create(office.desk, Course(course, title, "cpu", teacher, now), teacher)
+        assert not isinstance(answer, Deny), answer
+        begins = now + timedelta(days=2)
+        booked = sessions.book(office.desk, sessions.Plan(course, [(begins, begins + HOUR)], 8), teacher)
+        assert isinstance(booked, sessions.Planned), booked
+        made.append(booked.sessions[0].id)
+    courses.enrol(office.desk, COURSE, [ANN, *(name for name in HOSTILE if _can_enrol(name))], Role.STUDENT, "ines")
+    courses.enrol(office.desk, COURSE, ["tara"], Role.ASSISTANT, "ines")
+    courses.enrol(office.desk, OTHER_COURSE, OTHERS, Role.STUDENT, "ida")
+    return made[0]
+
+
+def _can_enrol(name: str) -> bool:
+    return name.isprintable() and "/" not in name
 
 
 def _homes(office: Office, strangers: tuple[str, ...]) -> None:
