@@ -7,6 +7,7 @@
       BaseImageUnavailable
       CacheNotWarmed
       ContainerExited
+      CourseFilesFailed
       DiskNearlyFull
       EngineUnavailable
       FirewallUnavailable
@@ -73,6 +74,12 @@ class ContainerExited(BerthError):
     """A user's container ended before its server answered."""
 
     code = "container_exited"
+
+
+class CourseFilesFailed(BerthError):
+    """A course's materials, pushed files or collected work could not be read or written. Nothing half is left."""
+
+    code = "course_files_failed"
 
 
 class DiskNearlyFull(BerthError):

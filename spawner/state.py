@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from .course_directory import CourseDirectory, Places
 from .errors import SettingsInvalid, StateDirectoryBusy
 
 # Without 0 O o, 1 l I i: passwords are read off one screen and typed on another.
@@ -147,6 +148,21 @@ class StateDirectory:
             What the settings name (`homes.archive_dir`).
         """
         return self.path / "homes" if configured is None else configured
+
+    @property
+    def courses(self) -> Path:
+        """The directories of courses; see `spawner.course_directory`."""
+        return self.path / "courses"
+
+    def course(self, course: str) -> CourseDirectory:
+        """Give a course's directory, which may not be there yet.
+
+        Raises
+        ------
+        UnknownName
+            If no course can be called so.
+        """
+        return Places(self.courses).course(course)
 
     @property
     def hub_id_file(self) -> Path:

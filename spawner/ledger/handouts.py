@@ -41,6 +41,10 @@ class HandoutStore:
         self._work.touch(_pushes)
         self._work.connection.execute(insert(_pushes), _PUSH.row(push))
 
+    def get_push(self, push: str) -> Push | None:
+        row = self._work.connection.execute(select(*_PUSH.columns).where(_pushes.c.id == push)).first()
+        return None if row is None else _PUSH.value(row)
+
     def pushes(self, course: str) -> list[Push]:
         """List a course's pushed files as they were sent."""
         query = select(*_PUSH.columns).where(_pushes.c.course == course)

@@ -4,6 +4,11 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime
 
+from .model import Deny
+
+_LONGEST_PATH = 1000  # bytes; homes are mounted, and Linux takes 4096 in all
+_LONGEST_PART = 240  # bytes; 255 is what Linux takes, and a file beside another has a few more
+
 
 class Kind(enum.StrEnum):
     """What a message to seats is about."""
@@ -112,3 +117,25 @@ class Collected:
     size: int
     sha256: str
     problem: str = ""
+
+
+def check_push_path(path: str, *, hidden: bool = False) -> Deny | None:
+    """Find why a file cannot go to a path of a home; ``invalid_option``.
+
+    Parameters
+    ----------
+    hidden
+        Whether parts that begin with a dot are meant: such files can change what a home does.
+    """
+    parts = path.split("/")
+    if not path or not path.isprintable() or "\\" in path:
+        return Deny("invalid_option", "Say where the file goes in the home, such as week2/data.csv.")
+    if path.startswith(("/", "~")) or any(part in {"", ".", ".."} for part in parts):
+        return Deny("invalid_option", f"{path} does not lie in the home; say it like week2/data.csv.")
+    if any(part != part.strip() for part in parts):
+        return Deny("invalid_option", f"No part of {path!r} begins or ends with a space.")
+    if not hidden and any(part.startswith(".") for part in parts):
+        return Deny("invalid_option", f"{path} is hidden, and could change what the home does; say that it is meant.")
+    if len(path.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_PART for part in parts):
+        return Deny("invalid_option", f"The path {path[:40]}… is too long.")
+    return None

@@ -48,6 +48,8 @@ def test_files_and_what_became_of_them(ledger: Ledger) -> None:
     with ledger.reading() as books:
         assert books.handouts.pushes("ml") == [push]
         assert books.handouts.pushes("art") == []
+        assert books.handouts.get_push("p1") == push
+        assert books.handouts.get_push("p2") is None
         assert books.handouts.deliveries(["p1"]) == [later, other]
         assert books.handouts.deliveries(["p1", "p2"], "bob") == [other]
 
