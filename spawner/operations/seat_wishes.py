@@ -1,0 +1,386 @@
+"""What staff do with the seats of a session: start, restart and stop them, give more time or memory, let guests sit.
+
+Nothing is started or stopped here: a wish stands in the seat until the janitor has carried it out.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from ..errors import UnknownName
+from ..ledger import AuditEntry, Books
+from ..policy.classes import LONGEST, Course, Phase, Role, Seat, SeatState, Session, Wish, seat_state
+from ..policy.leases import Lease, LeaseState
+from ..policy.leasing import describe
+from ..policy.model import Deny
+from . import announcements
+from .courses import find_in
+from .desk import Desk
+from .leases import rewrite
+from .pools import load_pool
+from .sessions import find_session
+
+_LIVE = frozenset({Phase.WARMING, Phase.OPEN})
+_AHEAD = _LIVE | {Phase.PLANNED}
+_RUNS = frozenset({LeaseState.PENDING, LeaseState.ACTIVE})
+_OVER = Deny("session_over", "This session is over, or called off.")
+_FEWEST_BYTES = 256 << 20  # below that JupyterLab does not start
+
+RUNNING = frozenset({SeatState.READY, SeatState.WORKING, SeatState.IDLE})
+"""States in which a seat's server answers."""
+
+
+def wish(desk: Desk, session: str, user: str, wanted: Wish, actor: str, why: str = "") -> Seat | Deny:
+    """Have a seat started, restarted or stopped, as soon as the janitor comes by; `Wish.NONE` takes a wish back.
+
+    Returns
+    -------
+    Seat or Deny
+        ``session_over``; ``no_session`` where it has not begun to be warmed up; ``seat_runs`` where one is to be
+        started that runs, ``seat_not_running`` where one is to be stopped or restarted that was never started or has
+        ended; ``no_seat_left`` where all seats are taken.
+
+    Raises
+    ------
+    UnknownName
+        If they have no seat in this session.
+    """
+    with desk.ledger.transaction() as books:
+        now = desk.clock()
+        found, seat = find_session(books, session), _seat(books, session, user)
+        if (wrong := _refused(books, found, seat, wanted, now)) is not None:
+            return wrong
+        if seat.wish is wanted:
+            return seat
+        changed = replace(seat, wish=wanted, wished_by=actor if wanted else "")
+        books.sessions.put_seats([changed])
+        action = f"seat.{wanted}" if wanted else "seat.let_be"
+        _note(books, now, actor, action, session, {"user": user, "state": seat_state(seat, now)}, {"user": user}, why)
+        return changed
+
+
+def _refused(books: Books, session: Session, seat: Seat, wanted: Wish, now: datetime) -> Deny | None:
+    phase = session.phase(now)
+    if wanted is Wish.STOP and phase is Phase.ENDING:
+        return None  # one whose time was prolonged, or that does not end
+    if phase is Phase.PLANNED:
+        return Deny("no_session", f"Its seats can be started from {_clock(session.starts_at - session.lead)} on.")
+    if phase not in _LIVE:
+        return _OVER
+    state = seat_state(seat, now)
+    under_way = seat.asked_at is not None and seat.ended_at is None
+    if wanted is Wish.START:
+        if state in RUNNING or state is SeatState.STARTING:
+            return Deny("seat_runs", f"{seat.user}'s server runs, or is being started; restart it instead.")
+        taken = sum(_takes(one) for one in books.sessions.seats(session.id) if one.user != seat.user)
+        if taken >= session.seats:
+            return Deny("no_seat_left", f"All {session.seats} seats of this session are taken.")
+    elif wanted is not Wish.NONE and not under_way:
+        return Deny("seat_not_running", f"{seat.user}'s server does not run; start it instead.")
+    return None
+
+
+def _takes(seat: Seat) -> bool:
+    """Tell whether a seat has a server, or is getting one."""
+    wanted = seat.wish is Wish.START
+    return wanted or (seat.asked_at is not None and seat.ended_at is None and seat.given_back_at is None)
+
+
+# --- more time --------------------------------------------------------------------------------------------------------
+
+
+def give_time(desk: Desk, session: str, user: str, until: datetime, actor: str, why: str = "") -> Seat | Deny:
+    """Let a seat go on after its session's end; its lease, where it has one, lasts as long.
+
+    Not into what somebody else has reserved, and not further than the course's GPU-hours reach.
+
+    Returns
+    -------
+    Seat or Deny
+        ``invalid_option`` where that is no more time, or more than a session can take; ``reserved`` says until when it
+        could be; ``course_limit``; ``session_over``.
+
+    Raises
+    ------
+    UnknownName
+        If they have no seat in this session.
+    """
+    with desk.ledger.transaction() as books:
+        now = desk.clock()
+        found, seat = find_session(books, session), _seat(books, session, user)
+        course = find_in(books, found.course)
+        if found.phase(now) not in _AHEAD and not (seat.until is not None and seat.until > now):
+            return _OVER
+        if (wrong := _too_long(books, course, found, seat, until, now)) is not None:
+            return wrong
+        lease = _lease_of(books, course, user)
+        if (bound := _bound(desk, books, course, found, lease, until, now)) is not None:
+            return bound
+        changed = replace(seat, until=until)
+        books.sessions.put_seats([changed])
+        before = {"user": user, "until": _said(seat.until)}
+        _note(books, now, actor, "seat.time", session, before, {"user": user, "until": _said(until)}, why)
+        if lease is not None and lease.ends_at < until:
+            longer = replace(lease, ends_at=until, warned=None, ending="")
+            rewrite(books, longer, lease)
+            was, will = ({"ends_at": _said(one.ends_at)} for one in (lease, longer))
+            books.audit.append(AuditEntry(now, actor, "lease.extend", f"lease {lease.id}", was, will, why))
+        return changed
+
+
+def _too_long(
+    books: Books, course: Course, session: Session, seat: Seat, until: datetime, now: datetime
+) -> Deny | None:
+    present = max(session.ends_at, seat.until or session.ends_at)
+    if until <= present or until <= now:
+        return Deny("invalid_option", f"This seat lasts until {_clock(present)} already; choose a later end.")
+    if until - session.starts_at > LONGEST:
+        return Deny("invalid_option", f"A seat lasts {describe(LONGEST)} at most, from its session's start.")
+    if course.gpus and course.most_gpu_hours is not None:
+        live = [one for one in books.sessions.of_course(course.id) if one.cancelled_at is None]
+        used = sum(one.gpu_hours(course.gpus) for one in live)
+        others = [one for one in books.sessions.seats(session.id) if one.user != seat.user and one.until is not None]
+        ends = [until, *(one.until for one in others if one.until is not None)]
+        more = sum((end - session.ends_at).total_seconds() for end in ends) / 3600 * course.gpus
+        if used + more > course.most_gpu_hours:
+            return Deny(
+                "course_limit",
+                f"That is more than this course's {course.most_gpu_hours:g} GPU-hours, of which its sessions have "
+                f"{used:g}.",
+            )
+    return None
+
+
+def _bound(
+    desk: Desk,
+    books: Books,
+    course: Course,
+    session: Session,
+    lease: Lease | None,
+    until: datetime,
+    now: datetime,
+) -> Deny | None:
+    """Refuse a time at which its GPUs are another's; of a seat without a lease, those of all seats."""
+    if not course.gpus:
+        return None
+    reservation = books.reservations.get(session.reservation) if session.reservation else None
+    slots = lease.slots if lease is not None else reservation.slots if reservation is not None else ()
+    pool = load_pool(books, desk.rules, now)
+    following = [
+        start for slot in slots for start, finish in pool.reserved(slot, course.id) if finish > session.ends_at
+    ]
+    latest = min(following, default=None)
+    if latest is None or until <= latest - desk.rules.turnover:
+        return None
+    could = latest - desk.rules.turnover
+    if could <= session.ends_at:
+        return Deny("reserved", "Its GPUs are reserved right after this session, so there is no more time for it.")
+    return Deny("reserved", f"Its GPUs are reserved afterwards; it could last until {_clock(could)}.")
+
+
+# --- more memory ------------------------------------------------------------------------------------------------------
+
+
+def give_memory(
+    desk: Desk, session: str, user: str, size: int, actor: str, why: str = "", *, most: int | None = None
+) -> Seat | Deny:
+    """Let a seat's server have this many bytes of memory, from its next start on.
+
+    Parameters
+    ----------
+    size
+        In all; 0 takes what was given back.
+    most
+        What who gives it may give; None for any.
+
+    Returns
+    -------
+    Seat or Deny
+        ``invalid_option`` where no server runs with so little; ``over_limit``; ``session_over``.
+
+    Raises
+    ------
+    UnknownName
+        If they have no seat in this session.
+    """
+    if size and size < _FEWEST_BYTES:
+        return Deny("invalid_option", f"A server takes {_FEWEST_BYTES >> 20} MiB of memory at least.")
+    if most is not None and size > most:
+        return Deny(
+            "over_limit", f"A server may have {most / (1 << 30):g} GiB of memory at most; ask an admin for more."
+        )
+    with desk.ledger.transaction() as books:
+        now = desk.clock()
+        found, seat = find_session(books, session), _seat(books, session, user)
+        if found.phase(now) not in _AHEAD:
+            return _OVER
+        if seat.memory == size:
+            return seat
+        changed = replace(seat, memory=size)
+        books.sessions.put_seats([changed])
+        before, after = ({"user": user, "memory": one.memory} for one in (seat, changed))
+        _note(books, now, actor, "seat.memory", session, before, after, why)
+        return changed
+
+
+# --- guests -----------------------------------------------------------------------------------------------------------
+
+
+def seats_left(desk: Desk, session: str) -> int:
+    """Tell how many seats nobody has a claim to: not a student of the course, nor a guest."""
+    with desk.ledger.reading() as books:
+        return _left(books, find_session(books, session))
+
+
+def _left(books: Books, session: Session) -> int:
+    known = {seat.user: seat for seat in books.sessions.seats(session.id)}
+    names = {one.user for one in books.courses.members(session.course, [Role.STUDENT])}
+    everybody = [*known.values(), *(Seat(session.id, name) for name in names - known.keys())]
+    return max(0, session.seats - sum(seat.given_back_at is None and seat.ended_at is None for seat in everybody))
+
+
+def hand_over(desk: Desk, session: str, guest: str, actor: str, why: str = "") -> Seat | Deny:
+    """Give a seat to somebody who is not in the course; it is started like the others.
+
+    Returns
+    -------
+    Seat or Deny
+        ``invalid_option`` where nobody can be called so, ``in_course`` for who has a seat as a member,
+        ``no_seat_left`` while all are students' or guests', ``session_over``.
+    """
+    if not guest.strip() or not guest.isprintable() or "/" in guest:
+        return Deny("invalid_option", f"No user can be called {guest!r}.")
+    with desk.ledger.transaction() as books:
+        now, found = desk.clock(), find_session(books, session)
+        phase = found.phase(now)
+        if phase not in _AHEAD:
+            return _OVER
+        if books.courses.member(found.course, guest) is not None:
+            return Deny("in_course", f"{guest} is in this course, and needs no guest's seat.")
+        was = books.sessions.seat(session, guest)
+        if was is not None and was.guest and was.given_back_at is None and was.ended_at is None:
+            return was
+        if not _left(books, found):
+            return Deny(
+                "no_seat_left",
+                f"All {found.seats} seats are students' or guests'. One is left when a student's goes back, or when "
+                "the session has more seats.",
+            )
+        begins = phase in _LIVE
+        seat = Seat(
+            session, guest, guest=True, wish=Wish.START if begins else Wish.NONE, wished_by=actor if begins else ""
+        )
+        books.sessions.put_seats([seat])
+        _note(books, now, actor, "seat.guest", session, None, {"user": guest}, why)
+        return seat
+
+
+def take_back(desk: Desk, session: str, guest: str, actor: str, why: str = "") -> Seat | Deny:
+    """Take a guest's seat back; its server is stopped.
+
+    Returns
+    -------
+    Seat or Deny
+        ``not_a_guest`` for a member of the course: their seat is stopped instead.
+
+    Raises
+    ------
+    UnknownName
+        If they have no seat in this session.
+    """
+    with desk.ledger.transaction() as books:
+        now = desk.clock()
+        find_session(books, session)
+        seat = _seat(books, session, guest)
+        if not seat.guest:
+            return Deny("not_a_guest", f"{guest} is in the course; stop the seat instead.")
+        if seat.given_back_at is not None:
+            return seat
+        runs = seat.asked_at is not None and seat.ended_at is None
+        changed = replace(
+            seat,
+            given_back_at=now,
+            hand_at=None,
+            wish=Wish.STOP if runs else Wish.NONE,
+            wished_by=actor if runs else "",
+        )
+        books.sessions.put_seats([changed])
+        _note(books, now, actor, "seat.take_back", session, {"user": guest}, None, why)
+        return changed
+
+
+# --- hands and visits -------------------------------------------------------------------------------------------------
+
+
+def lower_hand(desk: Desk, session: str, user: str, actor: str) -> Seat:
+    """Lower somebody's hand; does nothing where it is not raised.
+
+    Raises
+    ------
+    UnknownName
+        If they have no seat in this session.
+    """
+    with desk.ledger.transaction() as books:
+        find_session(books, session)
+        seat = _seat(books, session, user)
+        if seat.hand_at is None:
+            return seat
+        now, lowered = desk.clock(), replace(seat, hand_at=None)
+        books.sessions.put_seats([lowered])
+        # For the report: the seat itself forgets.
+        before = {"user": user, "raised_at": _said(seat.hand_at)}
+        _note(books, now, actor, "seat.hand", session, before, {"user": user}, "")
+        return lowered
+
+
+def visit(desk: Desk, session: str, user: str, actor: str, why: str = "") -> Seat | Deny:
+    """Note that staff open somebody's server, and tell its student when they do so first.
+
+    Returns
+    -------
+    Seat or Deny
+        ``seat_not_running``.
+
+    Raises
+    ------
+    UnknownName
+        If they have no seat in this session.
+    """
+    with desk.ledger.reading() as books:
+        find_session(books, session)
+        seat = _seat(books, session, user)
+        if seat.ready_at is None or seat.ended_at is not None:
+            return Deny("seat_not_running", f"{user}'s server does not run; start it first.")
+    if actor != user and announcements.visited(desk, session, user, actor, why) is None:
+        with desk.ledger.transaction() as books:
+            _note(books, desk.clock(), actor, "seat.visit", session, None, {"user": user}, why)
+    return seat
+
+
+def _seat(books: Books, session: str, user: str) -> Seat:
+    found = books.sessions.seat(session, user)
+    if found is not None:
+        return found
+    known = books.sessions.get(session)
+    if known is None or books.courses.member(known.course, user) is None:
+        raise UnknownName(f"{user} has no seat in this session.")
+    return Seat(session, user)
+
+
+def _lease_of(books: Books, course: Course, user: str) -> Lease | None:
+    lease = books.leases.of_server(user, course.id)
+    return lease if lease is not None and lease.state in _RUNS else None
+
+
+def _note(
+    books: Books, now: datetime, actor: str, action: str, session: str, before: Any, after: Any, why: str
+) -> None:
+    books.audit.append(AuditEntry(now, actor, action, f"session {session}", before, after, why))
+
+
+def _said(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
