@@ -10,6 +10,7 @@ from ..policy.handouts import Announcement, Delivery, Outcome, Push
 from ..policy.model import Deny
 from . import announcements, seats
 from .desk import Desk
+from .seat_wishes import lower_hand
 
 MOST_MESSAGES = 100
 """That a seat is told; of more, the last."""
@@ -130,7 +131,7 @@ def set_hand(desk: Desk, user: str, server: str, raised: bool) -> Seat | Deny:
     _, session, role, _ = found
     if role in STAFF:
         return Deny("staff_seat", "Staff help those who raise a hand; their own seats have none.")
-    return (seats.raise_hand if raised else seats.lower_hand)(desk, session.id, user)
+    return seats.raise_hand(desk, session.id, user) if raised else lower_hand(desk, session.id, user, user)
 
 
 def taken(desk: Desk, user: str, server: str, deliveries: Sequence[Delivery]) -> Deny | None:
