@@ -65,5 +65,7 @@ def audit(
 
 def _words(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(said)}" for key, said in value.items() if said not in {None, ""})
+        return ", ".join(f"{key} {_words(said)}" for key, said in value.items() if said not in (None, "", []))
+    if isinstance(value, list):
+        return " ".join(map(_words, value))
     return value if isinstance(value, str) else "" if value is None else json.dumps(value)

@@ -6,6 +6,7 @@ import click
 
 from ..errors import BerthError
 from .audit import audit
+from .course import course
 from .db import db
 from .doctor import doctor
 from .down import down
@@ -20,6 +21,7 @@ from .output import refuse, wants_json
 from .queue import queue
 from .quota import quota
 from .reconcile import reconcile
+from .session import session
 from .settings import settings
 from .simulate import simulate
 from .status import status
@@ -45,6 +47,7 @@ def main() -> None:
 
 for _command in (
     audit,
+    course,
     db,
     doctor,
     down,
@@ -58,6 +61,7 @@ for _command in (
     queue,
     quota,
     reconcile,
+    session,
     settings,
     simulate,
     status,

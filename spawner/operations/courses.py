@@ -33,15 +33,15 @@ def find_in(books: Books, course: str) -> Course:
     return found
 
 
-def create(desk: Desk, course: Course, actor: str, why: str = "") -> Course | Deny:
-    """Make a course, with who makes it as its first instructor.
+def create(desk: Desk, course: Course, actor: str, why: str = "", *, instructor: str = "") -> Course | Deny:
+    """Make a course, with who makes it, or somebody else, as its first instructor.
 
     Returns
     -------
     Course or Deny
         ``invalid_option`` where something of it cannot be, ``course_exists`` where another has its short name.
     """
-    if (wrong := check_course(course)) is not None:
+    if (wrong := check_course(course) or _misnamed([instructor or actor])) is not None:
         return wrong
     with desk.ledger.transaction() as books:
         if books.courses.get(course.id) is not None:
@@ -49,7 +49,7 @@ def create(desk: Desk, course: Course, actor: str, why: str = "") -> Course | De
         now = desk.clock()
         made = replace(course, created_by=actor, created_at=now, archived_at=None, version=1)
         books.courses.insert(made)
-        books.courses.put_members([Member(made.id, actor, Role.INSTRUCTOR, now, actor)])
+        books.courses.put_members([Member(made.id, instructor or actor, Role.INSTRUCTOR, now, actor)])
         _note(desk, books, actor, "course.create", made.id, None, _shown(made), why)
         return made
 
@@ -116,8 +116,8 @@ def enrol(
         ``invalid_option`` where a name cannot be a user's, ``course_archived``, ``last_instructor`` where nobody would
         be left to change the course.
     """
-    if bad := next((name for name in users if not name.strip() or not name.isprintable() or "/" in name), None):
-        return Deny("invalid_option", f"No user can be called {bad!r}.")
+    if (wrong := _misnamed(users)) is not None:
+        return wrong
     with desk.ledger.transaction() as books:
         found, now = find_in(books, course), desk.clock()
         if found.archived_at is not None:
@@ -147,6 +147,13 @@ def expel(desk: Desk, course: str, users: Collection[str], actor: str, why: str 
         if gone:
             _note(desk, books, actor, "course.expel", course, {"users": gone}, None, why)
         return tuple(gone)
+
+
+def _misnamed(users: Collection[str]) -> Deny | None:
+    for name in users:
+        if not name.strip() or not name.isprintable() or "/" in name:
+            return Deny("invalid_option", f"No user can be called {name!r}.")
+    return None
 
 
 _LAST = Deny("last_instructor", "A course needs an instructor; make somebody else one first.")
