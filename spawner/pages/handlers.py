@@ -1,13 +1,13 @@
 """Our part of the hub's API: `HANDLERS`, for ``c.JupyterHub.extra_handlers``.
 
 ``{hub}/api/berth/queue/{user}/{server}``, where the name of the default server is empty: GET tells a server's place in
-the queue, DELETE leaves it. The rest is in `spawner.pages.lease_api`.
+the queue, DELETE leaves it. The rest is in `spawner.pages.lease_api` and `spawner.pages.class_api`.
 """
 
 from jupyterhub.scopes import needs_scope
 
 from ..operations import offers
-from . import lease_api
+from . import class_api, lease_api
 from .asking import BerthHandler
 from .views import place_view
 
@@ -38,4 +38,5 @@ HANDLERS: list[tuple[str, type[BerthHandler]]] = [
     (r"/api/berth/queue/([^/]+)", QueueHandler),
     (r"/api/berth/queue/([^/]+)/([^/]*)", QueueHandler),
     *lease_api.ROUTES,
+    *class_api.ROUTES,
 ]

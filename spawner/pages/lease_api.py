@@ -1,11 +1,11 @@
 """The API of leases: for the container's own server, with its token, and for the hub's pages.
 
 ======================= ==== =================================================================================
-``lease``               GET  the server's lease, and what its user should know
+``lease``               GET  the server's lease, the class in which it is a seat, and what its user should know
 ``lease/extend``        POST ``{"hours": number or null}``: let it last longer; null for as long as is allowed
 ``lease/release``       POST ``{"at_end": "cpu" or "stop"}``: give the GPUs back now
 ``lease/restart``       POST ``{"clean": bool}``, or nothing: stop the server and start it again
-``lease/report``        POST what the server says of its kernels and GPUs
+``lease/report``        POST what the server says of its kernels and GPUs, and of who has a page of it open
 ``mine``                GET  all of one's leases, places in the queue, and quota
 ======================= ==== =================================================================================
 
@@ -18,12 +18,14 @@ from typing import Any
 
 from jupyterhub.utils import exponential_backoff
 
-from ..operations import holdings, leases
+from ..operations import class_lab, holdings, leases
 from ..operations.mine import give_back
 from ..policy.leases import Lease, LeaseState
 from ..policy.leasing import describe
 from ..policy.model import AtEnd, Deny, Person
 from .asking import BerthHandler, Refusal
+from .class_api import Presence
+from .class_views import class_notices, class_poll_seconds, class_view
 from .views import lease_view, notice_view, notices_of, place_view, poll_seconds, quota_view
 
 _ENDED = {LeaseState.RELEASING, LeaseState.CLOSED}
@@ -61,13 +63,21 @@ class LeaseHandler(BerthHandler):
     async def get(self) -> None:
         spawner = self.asked_spawner("read:servers")
         found = await self.operate(spawner, holdings.holding, spawner.user.name, spawner.name)
+        lesson = await self.operate(spawner, class_lab.lesson, spawner.user.name, spawner.name)
         now = spawner.desk.clock()
+        messages = [] if found is None else notices_of(found.lease, spawner.catalogue, spawner.leases, now)
+        pace = poll_seconds(found.lease if found else None, spawner.leases, now)
+        if lesson is not None:
+            pace = min(pace, class_poll_seconds(lesson, now))
+            if found is None:  # else the lease's end, which is the class's, is told already
+                messages = class_notices(lesson, spawner.leases, now)
         self.say(
             {
                 "now": now.isoformat(),
                 "lease": None if found is None else await _view(self, spawner, found, now),
-                "messages": [] if found is None else _messages(spawner, found.lease, now),
-                "poll_seconds": poll_seconds(found.lease if found else None, spawner.leases, now),
+                "class": None if lesson is None else class_view(lesson, now),
+                "messages": [notice_view(notice) for notice in messages],
+                "poll_seconds": pace,
             }
         )
 
@@ -139,6 +149,7 @@ class ReportHandler(BerthHandler):
         body = self.body()
         now = spawner.desk.clock() if spawner.desk else None
         busy, problem = busy_in(body, now), problem_in(body)
+        presence = Presence.of(body, busy, now)
         verdict = body.get("selfcheck")
         if verdict is not None and not isinstance(verdict, dict):
             raise Refusal(400, "selfcheck must be an object or null.", "invalid_body")
@@ -146,6 +157,7 @@ class ReportHandler(BerthHandler):
         if found is not None and (busy or problem != found.lease.problem):
             # Else nothing is new, and the ledger need not be written to.
             await self.operate(spawner, lambda desk: leases.report(desk, found.lease.id, busy=busy, problem=problem))
+        await presence.note(self, spawner)
         if verdict is not None:
             say_verdict(spawner, verdict)
         self.set_status(204)
