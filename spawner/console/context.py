@@ -9,8 +9,10 @@ from fastapi import Depends, Request
 
 from ..operations.desk import Desk
 from ..policy.model import Profile
+from ..policy.warmup import Pace
 from ..settings import Settings
-from .board import Board
+from .board import Board, Snapshot
+from .class_live import Classes
 from .hub import Hub
 from .keys import Keys
 from .people import People
@@ -37,10 +39,18 @@ class Console:
     keys: Keys
     readings: Readings
     prefix: str
-    watch: Watch = field(init=False, repr=False, compare=False)
+    watch: Watch[Snapshot] = field(init=False, repr=False, compare=False)
+    classes: Classes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "watch", Watch(Board(self.desk, self.readings)))
+        pace = Pace(at_once=self.settings.classes.starts_at_once)
+        object.__setattr__(self, "classes", Classes(self.desk, self.readings, pace))
+
+    def dismiss(self) -> None:
+        """Send all away who look on."""
+        self.watch.close()
+        self.classes.close()
 
     @property
     def catalogue(self) -> tuple[Profile, ...]:

@@ -1,4 +1,4 @@
-"""Server-sent events about the GPUs."""
+"""Server-sent events about what a board shows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,9 +10,8 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from ..errors import BerthError
-from .board import Snapshot
 from .problems import Problem
-from .watching import Watch
+from .watching import L, Look, Watch
 
 _HEARTBEAT_SECONDS = 15.0
 _LONGEST_SECONDS = 600.0  # then a viewer comes again, and shows anew that they may
@@ -40,12 +39,12 @@ class EventStream(StreamingResponse):
         super().__init__(events, status_code, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
 
-def stamp(watch: Watch, snapshot: Snapshot) -> str:
+def stamp(watch: Watch[L], snapshot: Look) -> str:
     """Give a board's name, which `since` understands."""
     return f"{watch.board.epoch}-{snapshot.number}"
 
 
-def since(watch: Watch, request: Request, shown: str = "") -> int | None:
+def since(watch: Watch[L], request: Request, shown: str = "") -> int | None:
     """Tell up to which look somebody knows the board: by ``Last-Event-ID``, or as their page says.
 
     Returns
@@ -58,7 +57,7 @@ def since(watch: Watch, request: Request, shown: str = "") -> int | None:
     return int(number) if known else None
 
 
-def stream(watch: Watch, name: str, news: Callable[[Snapshot], list[Event]]) -> EventStream:
+def stream(watch: Watch[L], name: str, news: Callable[[L], list[Event]]) -> EventStream:
     """Answer with events until the client goes, the ledger is away, or ten minutes are over.
 
     Parameters
@@ -83,7 +82,7 @@ def stream(watch: Watch, name: str, news: Callable[[Snapshot], list[Event]]) -> 
     return EventStream(_say(watch, name, news))
 
 
-async def _say(watch: Watch, name: str, news: Callable[[Snapshot], list[Event]]) -> AsyncIterator[str]:
+async def _say(watch: Watch[L], name: str, news: Callable[[L], list[Event]]) -> AsyncIterator[str]:
     until = monotonic() + _LONGEST_SECONDS
     with watch.looking_on(name) as viewer:
         yield "retry: 3000\n\n"

@@ -22,7 +22,6 @@ from .keys import Keys
 from .people import People
 from .readings import Readings
 from .rendering import Pages
-from .watching import Watch
 
 _LOG = logging.getLogger("berth.console")
 _PARENT_SECONDS = 2.0
@@ -64,12 +63,12 @@ def make_console(settings: Settings, environment: "os._Environ[str] | dict[str, 
 class Server(uvicorn.Server):
     """A server that does not wait for those who look on."""
 
-    def __init__(self, config: uvicorn.Config, watch: Watch) -> None:
+    def __init__(self, config: uvicorn.Config, console: Console) -> None:
         super().__init__(config)
-        self._watch = watch
+        self._console = console
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._watch.close()
+        self._console.dismiss()
         await super().shutdown(sockets)
 
 
@@ -87,7 +86,7 @@ def run(settings: Settings, root: Path, hub_pid: int) -> None:
             server_header=False,
             timeout_graceful_shutdown=3,
         ),
-        console.watch,
+        console,
     )
 
     def watch() -> None:

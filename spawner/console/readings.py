@@ -196,10 +196,16 @@ class Readings:
             found = list(self._gpus.read(gpu, self._since()))
         return tuple(Reading(_time(at), *values) for at, values in found)
 
-    def of_lease(self, lease: str) -> tuple[HeldSeries, ...]:
-        """Give what a lease's container did with each of its slots; of a lease that has ended, too, for a while."""
+    def of_lease(self, lease: str, lately: timedelta = KEPT) -> tuple[HeldSeries, ...]:
+        """Give what a lease's container did with each of its slots; of a lease that has ended, too, for a while.
+
+        Parameters
+        ----------
+        lately
+            How far back; no further than a quarter of an hour.
+        """
         with self._lock:
-            since = self._since()
+            since = (self._clock() - min(lately, KEPT)).timestamp()
             found = [(one, list(self._holdings.read(one, since))) for one in sorted(self._of_lease.get(lease, ()))]
         return tuple(
             HeldSeries(holding, tuple(HeldReading(_time(at), *values) for at, values in points))

@@ -1,4 +1,4 @@
-"""Who looks on at the GPUs: one look at the ledger every two seconds, for however many they are."""
+"""Who looks on at a board: one look at the ledger every two seconds, for however many they are."""
 
 import asyncio
 import logging
@@ -6,13 +6,39 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 from ..errors import BerthError
-from .board import Board
 
 _LOG = logging.getLogger("berth.console")
 LOOK_SECONDS = 2.0
 _MOST, _MOST_OF_ONE = 100, 8
+
+
+class Look(Protocol):
+    """What a board finds at one moment."""
+
+    @property
+    def number(self) -> int:
+        """Of the look that last found something changed."""
+
+
+L = TypeVar("L", bound=Look)
+L_co = TypeVar("L_co", bound=Look, covariant=True)
+
+
+class Looks(Protocol[L_co]):
+    """A board: of the GPUs, or of a class."""
+
+    @property
+    def epoch(self) -> str:
+        """Numbers of another epoch, that of another process, mean nothing here."""
+
+    def look(self) -> L_co:
+        """Look now."""
+
+    def latest(self, seconds: float) -> L_co:
+        """Give what a look of the last so many seconds found."""
 
 
 @dataclass(eq=False)
@@ -33,10 +59,10 @@ class Viewer:
         return True
 
 
-class Watch:
-    """Looks at the board as long as somebody looks on. Thread-safe."""
+class Watch(Generic[L]):
+    """Looks at a board as long as somebody looks on. Thread-safe."""
 
-    def __init__(self, board: Board, seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, board: Looks[L], seconds: float = LOOK_SECONDS) -> None:
         self.board, self.seconds = board, seconds
         self._lock = threading.Lock()
         self._viewers: set[Viewer] = set()
@@ -89,11 +115,11 @@ class Watch:
                 found = self.board.look().number
             except BerthError as error:
                 # They come again, and are told.
-                _LOG.warning("Nobody can look on at the GPUs: %s", error)
+                _LOG.warning("Nobody can look on: %s", error)
                 self._end(viewers)
                 continue
             except Exception:  # noqa: BLE001  whatever it is, they come again
-                _LOG.exception("Nobody can look on at the GPUs")
+                _LOG.exception("Nobody can look on")
                 self._end(viewers)
                 continue
             if found != number:

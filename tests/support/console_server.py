@@ -17,7 +17,7 @@ def served(app: FastAPI) -> Iterator[str]:
     """Serve on a free port; gives the address, without a slash at its end."""
     server = Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1),
-        app.state.console.watch,
+        app.state.console,
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
