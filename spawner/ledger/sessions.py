@@ -1,7 +1,7 @@
 """Courses' sessions, and the seats in them."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import and_, delete, insert, or_, select, tuple_, update
 
@@ -62,6 +62,12 @@ class SessionStore:
         query = select(*_SEAT.columns).where(_seats.c.session == session, _seats.c.username == user)
         row = self._work.connection.execute(query).first()
         return None if row is None else _SEAT.value(row)
+
+    def last_starts(self, count: int) -> list[timedelta]:
+        """Tell how long the last seats took from their request until they were ready, the last first."""
+        query = select(_seats.c.asked_at, _seats.c.ready_at).where(_seats.c.ready_at > _seats.c.asked_at)
+        rows = self._work.connection.execute(query.order_by(_seats.c.ready_at.desc()).limit(count))
+        return [ready - asked for asked, ready in rows]
 
     def put_seats(self, seats: Sequence[Seat]) -> None:
         """Write seats, new or known."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 
-from .classes import Phase, Seat, Session
+from .classes import SLOW, Phase, Seat, Session
 
 SPARE = 1.5
 """How much longer than the last starts took is planned for: a start of a real class is slower than one alone."""
@@ -48,9 +48,9 @@ def begin_at(session: Session, seats: int, pace: Pace) -> datetime:
 def due(session: Session, roster: Iterable[str], seats: Iterable[Seat], pace: Pace, now: datetime) -> list[str]:
     """List the students whose seats are to be started now, in the roster's order.
 
-    Not more than the session's seats in all, nor than `Pace.at_once` under way. A seat whose start failed is tried
-    again after a while, behind those that were not tried yet, `TRIES` times in all; whoever comes by themselves then
-    starts their seat by hand.
+    Not more than the session's seats in all, nor than `Pace.at_once` under way; a start that hangs holds up no other.
+    A seat whose start failed is tried again after a while, behind those that were not tried yet, `TRIES` times in all;
+    whoever comes by themselves then starts their seat by hand, as does whose seat was given back.
     """
     phase = session.phase(now)
     if phase not in {Phase.WARMING, Phase.OPEN}:
@@ -59,17 +59,34 @@ def due(session: Session, roster: Iterable[str], seats: Iterable[Seat], pace: Pa
     names = list(roster)
     there = [seat for seat in known.values() if seat.ended_at is None and seat.given_back_at is None]
     taken = sum(seat.asked_at is not None and not _failed(seat) for seat in there)
-    under_way = sum(seat.asked_at is not None and seat.ready_at is None and not _failed(seat) for seat in there)
-    fresh = [name for name in names if name not in known or known[name].attempts == 0]
+    starting = sum(under_way(seat, now) for seat in there)
+    waiting = {seat.user: seat for seat in there}
+    fresh = [name for name in names if name not in known or (name in waiting and waiting[name].attempts == 0)]
     again = [
         name
         for name in names
-        if name in known and _failed(known[name]) and known[name].attempts < TRIES and _rested(known[name], now)
+        if name in waiting and _failed(waiting[name]) and waiting[name].attempts < TRIES and _rested(waiting[name], now)
     ]
     if phase is Phase.WARMING and now < begin_at(session, min(session.seats, len(names)), pace):
         return []
-    room = max(0, min(session.seats - taken, pace.at_once - under_way))
+    room = max(0, min(session.seats - taken, pace.at_once - starting))
     return [*fresh, *again][:room]
+
+
+def under_way(seat: Seat, now: datetime) -> bool:
+    """Tell whether a seat is being started, and that does not hang."""
+    if seat.asked_at is None or seat.ready_at is not None or _failed(seat):
+        return False
+    return now - seat.asked_at < SLOW
+
+
+def yielding(at_once: int, others: int) -> int:
+    """Tell how many starts of seats may be under way while others' servers start too.
+
+    Each of those takes the place of a seat; a quarter stays the classes', or a crowd of people would keep a class from
+    ever beginning.
+    """
+    return max(at_once - others, ceil(at_once / 4), 1)
 
 
 def _failed(seat: Seat) -> bool:
