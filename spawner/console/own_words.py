@@ -33,6 +33,7 @@ ENDINGS: Mapping[str, str] = {
     "over_budget": N_("The budget of GPU-hours was used up"),
     "ended_by_admin": N_("An admin ended it"),
     "released": N_("Given back"),
+    "reserved": N_("A class had reserved its GPUs"),
     "start_failed": N_("The server did not start"),
     "superseded": N_("Another start took its place"),
     "container_gone": N_("The server ended by itself"),

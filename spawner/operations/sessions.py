@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from ..errors import UnknownName
 from ..ledger import AuditEntry, Books
-from ..policy.classes import Course, Phase, Session, check_session
+from ..policy.classes import Course, Late, Phase, Session, check_session
 from ..policy.fitting import Fit, fit
-from ..policy.leases import Lease, LeaseState, Reservation
+from ..policy.leases import RESERVED, Lease, LeaseState, Reservation
 from ..policy.model import Deny
 from ..policy.pool import Pool
 from ..policy.recurrence import Span
@@ -19,9 +19,6 @@ from .leases import rewrite
 from .offers import make_offers
 from .pools import load_pool
 
-RESERVED = "reserved"
-"""Why a lease ends earlier than it was to; see `spawner.policy.leases.Lease.ending`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -31,7 +28,7 @@ class Plan:
     ----------
     spans
         Begins and ends; several make a series.
-    seats, title, lead, grace, exam
+    seats, title, lead, grace, late, exam, terminals
         As in `spawner.policy.classes.Session`.
     """
 
@@ -41,7 +38,9 @@ class Plan:
     title: str = ""
     lead: timedelta = timedelta(minutes=15)
     grace: timedelta = timedelta(minutes=15)
+    late: Late = Late.FIRST
     exam: bool = False
+    terminals: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +116,6 @@ def book(desk: Desk, plan: Plan, actor: str, why: str = "") -> Answer:
         books.sessions.insert(answer.sessions)
         for reservation in answer.reservations:
             books.reservations.insert(reservation)
-        for shortened in answer.shortened:
-            rewrite(books, _shorter(shortened), shortened.lease)
         for session in answer.sessions:
             shown = {
                 "starts_at": session.starts_at.isoformat(),
@@ -127,12 +124,7 @@ def book(desk: Desk, plan: Plan, actor: str, why: str = "") -> Answer:
             }
             subject = f"session {session.id}"
             books.audit.append(AuditEntry(now, actor, "session.reserve", subject, {"course": plan.course}, shown, why))
-        for shortened in answer.shortened:
-            before, after = ({"ends_at": end.isoformat()} for end in (shortened.lease.ends_at, shortened.ends_at))
-            told = f"reserved for course {plan.course}"
-            books.audit.append(
-                AuditEntry(now, actor, "lease.shorten", f"lease {shortened.lease.id}", before, after, told)
-            )
+        make_room(books, answer.shortened, actor, plan.course, now)
         return answer
 
 
@@ -156,12 +148,14 @@ def _plan(desk: Desk, books: Books, plan: Plan, actor: str, now: datetime) -> An
             lead=plan.lead,
             grace=plan.grace,
             series=series,
+            late=plan.late,
             exam=plan.exam,
+            terminals=plan.terminals,
         )
         if (wrong := check_session(course, session, [*others, *made], now)) is not None:
             return wrong
         if course.gpus:
-            found = _reserve(desk, pool, course, session, now)
+            found = reserve_for(desk, pool, course, session, now)
             if isinstance(found, NoFit | Deny):
                 return found
             reservation, makes_room = found
@@ -175,25 +169,65 @@ def _plan(desk: Desk, books: Books, plan: Plan, actor: str, now: datetime) -> An
     return Planned(tuple(made), tuple(reservations), tuple(shortened.values()))
 
 
+def make_room(books: Books, all_shortened: Sequence[Shortened], actor: str, course: str, now: datetime) -> None:
+    """Let leases end before the sessions that they would run into."""
+    for shortened in all_shortened:
+        rewrite(books, _shorter(shortened), shortened.lease)
+        before, after = ({"ends_at": end.isoformat()} for end in (shortened.lease.ends_at, shortened.ends_at))
+        subject, told = f"lease {shortened.lease.id}", f"reserved for course {course}"
+        books.audit.append(AuditEntry(now, actor, "lease.shorten", subject, before, after, told))
+
+
+def absolve(desk: Desk, books: Books, now: datetime) -> None:
+    """Take back the word that leases make room for a class, where none has their slots afterwards any more.
+
+    They end when they were to by then; their users may extend them as any other.
+    """
+    reservations = books.reservations.upcoming(now)
+    for lease in books.leases.open():
+        if lease.ending != RESERVED or lease.state is LeaseState.RELEASING:
+            continue
+        following = [
+            one
+            for one in reservations
+            if one.course != lease.course
+            and not set(one.slots).isdisjoint(lease.slots)
+            and one.starts_at <= lease.ends_at + desk.rules.turnover
+        ]
+        if not following:
+            rewrite(books, replace(lease, ending=""), lease)
+
+
 def _shorter(shortened: Shortened) -> Lease:
     lease, end = shortened.lease, shortened.ends_at
     if lease.state is LeaseState.OFFERED:
         until = lease.offered_until
         return replace(lease, ends_at=end, offered_until=None if until is None else min(until, end))
-    return replace(lease, ends_at=end, ending=RESERVED, warned=None)
+    # What an admin has begun to end, or a budget, is no less over for that.
+    return replace(lease, ends_at=end, ending=lease.ending or RESERVED, warned=None)
 
 
-def _reserve(
-    desk: Desk, pool: Pool, course: Course, session: Session, now: datetime
+def reserve_for(
+    desk: Desk, pool: Pool, course: Course, session: Session, now: datetime, was: Reservation | None = None
 ) -> tuple[Reservation, tuple[Shortened, ...]] | NoFit | Deny:
-    """Reserve a session's GPUs in the pool, so that the next of its series finds them taken."""
+    """Reserve a session's GPUs in the pool, so that the next of its series finds them taken.
+
+    Parameters
+    ----------
+    was
+        What it had before; the same GPUs go before others, and it keeps its id.
+    """
     begins_at, request = max(now, session.starts_at - session.lead), course.seat("")
-    found = reserve(pool, request, session.seats, begins_at, session.ends_at, desk.rules, now)
+    known = was.slots if was is not None else ()
+    found = reserve(pool, request, session.seats, begins_at, session.ends_at, desk.rules, now, known)
     if isinstance(found, Deny):
         if found.code != "no_capacity":
             return found
-        return NoFit(session.starts_at, fit(pool, request, session.seats, begins_at, session.ends_at, desk.rules, now))
-    reservation = Reservation(desk.new_id(), course.id, found.slots, begins_at, session.ends_at)
+        lead = session.lead
+        # Where the lead has begun already, at other times all of it is wanted.
+        told = fit(pool, request, session.seats, session.starts_at - lead, session.ends_at, desk.rules, now)
+        return NoFit(session.starts_at, replace(told, times=tuple(begin + lead for begin in told.times)))
+    reservation = Reservation(was.id if was else desk.new_id(), course.id, found.slots, begins_at, session.ends_at)
     pool.put_reservation(reservation)
     return reservation, tuple(Shortened(lease, end) for lease, end in found.shorten)
 
@@ -247,6 +281,7 @@ def cancel(desk: Desk, session: str, actor: str, why: str, *, following: bool = 
             entry = AuditEntry(now, actor, "session.cancel", f"session {one.id}", {"course": one.course}, None, why)
             books.audit.append(entry)
             cancelled.append(off)
+        absolve(desk, books, now)
         make_offers(desk, books, now)
         return tuple(cancelled)
 

@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from zlib import crc32
 
 from .accounting import hours_to_ms, length_ms
-from .leases import Lease, LeaseState, Spent
+from .leases import RESERVED, Lease, LeaseState, Spent
 from .quota import Quota
+
+_HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +69,33 @@ def notices(
         minutes = min(passed)
         left = max(1, round((lease.ends_at - now) / timedelta(minutes=1)))
         what = "the server starts again without it" if lease.at_end == "cpu" else "the server stops"
+        why = ", for a class has reserved it" if lease.ending == RESERVED else ""
         found.append(
             Notice(
                 f"{lease.id}-ends-{minutes}-{lease.ends_at:%H%M%S}",
                 "warning",
-                f"The GPU goes back in {left} minute{'' if left == 1 else 's'}: open documents are saved, and {what}. "
-                "Running kernels end.",
+                f"The GPU goes back in {left} minute{'' if left == 1 else 's'}{why}: open documents are saved, and "
+                f"{what}. Running kernels end.",
                 lease.ends_at - timedelta(minutes=minutes),
-                ("extend", "release"),
+                ("release",) if why or lease.course else ("extend", "release"),
+            )
+        )
+    elif lease.ending == RESERVED and lease.ends_at > now:
+        # At once, and not only when the end is near: there may be time to finish something, or to plan anew.
+        left = lease.ends_at - now
+        length = f"{round(left / _HOUR)} hours" if left >= 2 * _HOUR else f"{round(left / _MINUTE)} minutes"
+        found.append(
+            Notice(
+                f"{lease.id}-reserved-{lease.ends_at:%Y%m%d%H%M%S}",
+                "info",
+                f"A class has reserved the GPU, so it goes back in {length}, sooner than it was to. Your files are "
+                "kept.",
+                now,
+                ("release",),
             )
         )
     since = lease.idle_since
-    if since is not None and idle and now >= since + idle - idle_warning:
+    if since is not None and idle and not lease.course and now >= since + idle - idle_warning:
         minutes = max(1, round((since + idle - now) / timedelta(minutes=1)))
         found.append(
             Notice(
@@ -102,13 +119,14 @@ class Ending:
 
 
 # Causes for which we end a lease, and not its user's stop or a failure.
-_OURS = frozenset({"expired", "idle", "over_budget", "ended_by_admin", "released"})
+_OURS = frozenset({"expired", "idle", "over_budget", "ended_by_admin", "released", RESERVED})
 
 
 def endings(leases: Iterable[Lease], idle_of: Mapping[str, timedelta], now: datetime) -> list[Ending]:
     """List the leases whose servers have to give back their GPUs now.
 
-    Those that are being released already are among them: whoever began with it may not have lived to go on.
+    Those that are being released already are among them: whoever began with it may not have lived to go on. A seat in
+    a course may be idle: somebody listens.
 
     Parameters
     ----------
@@ -124,7 +142,7 @@ def endings(leases: Iterable[Lease], idle_of: Mapping[str, timedelta], now: date
         idle = idle_of.get(lease.id, timedelta(0))
         if lease.ends_at <= now:
             found.append(Ending(lease, lease.ending or "expired"))
-        elif idle and lease.idle_since is not None and lease.idle_since + idle <= now:
+        elif idle and not lease.course and lease.idle_since is not None and lease.idle_since + idle <= now:
             found.append(Ending(lease, "idle"))
     return found
 

@@ -10,6 +10,9 @@ from datetime import datetime, timedelta
 from .gpus import SlotKind
 from .model import AtEnd
 
+RESERVED = "reserved"
+"""Why a lease ends earlier than it was to: a class has its slots then."""
+
 
 class LeaseState(enum.StrEnum):
     """Where a lease stands; it holds its slots in all states but ``closed``.
@@ -51,6 +54,9 @@ class GpuRequest:
         Least memory of each slot, bytes.
     course
         A course in whose reservations this server has a seat; empty for none.
+    ends_at
+        When a seat's session ends for it, and with that its lease; None for servers that are no seats. It goes before
+        `hours`, and no quota of its user's stands against it: the course has its own limits.
     options
         The spawn's ``user_options``, kept for a start by itself, as JSON.
     """
@@ -67,6 +73,11 @@ class GpuRequest:
     groups: frozenset[str] = frozenset()
     at_end: AtEnd = AtEnd.CPU
     options: str = "{}"
+    ends_at: datetime | None = None
+
+    @property
+    def is_seat(self) -> bool:
+        return bool(self.course) and self.ends_at is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +116,8 @@ class Lease:
     warned
         Minutes before the end of which its user was told last; None if not told yet.
     ending
-        Why it is being ended: a code such as ``stopped``, ``expired``, ``idle``, ``over_budget``, ``ended_by_admin``.
+        Why it is being ended: a code such as ``stopped``, ``expired``, ``idle``, ``over_budget``, ``ended_by_admin``,
+        `RESERVED`.
     """
 
     id: str
@@ -219,6 +231,8 @@ class LeaseRules:
         No lease is shorter, whatever is reserved.
     turnover
         From the end of a lease until its slots are surely free again, in plans.
+    notice
+        What is left at the least of a lease that makes room for a class: who has it is told in time.
     depth
         How many tickets that cannot be served yet get a promise that nobody passes (Slurm's bf_max_job_test).
     """
@@ -229,6 +243,7 @@ class LeaseRules:
     offer: timedelta = timedelta(minutes=5)
     shortest: timedelta = timedelta(minutes=10)
     turnover: timedelta = timedelta(minutes=2)
+    notice: timedelta = timedelta(minutes=10)
     depth: int = 8
 
 

@@ -1,6 +1,6 @@
 """Reservations: which slots a course gets for an hour, and who has to make room."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -32,10 +32,17 @@ def reserve(
     ends_at: datetime,
     rules: LeaseRules,
     now: datetime,
+    prefer: Collection[str] = (),
 ) -> Reserved | Deny:
     """Choose `seats` times ``request.count`` slots that are free of other reservations from start to end.
 
-    Those come first whose leases end in time; then those whose leases lose the least.
+    Those come first whose leases end in time; then those whose leases lose the least. Nobody's lease is cut down to
+    less than ``rules.notice`` from now.
+
+    Parameters
+    ----------
+    prefer
+        Slots that are taken before others which disturb as much.
 
     Returns
     -------
@@ -56,7 +63,7 @@ def reserve(
             f"{len(found) or 'none'} at that time. Choose another time, fewer seats, or another kind of GPU.",
         )
     # Sorting keeps the order of classes, the least valuable first, among seats that disturb equally.
-    found.sort(key=lambda seat: max(map(period.loss, seat)))
+    found.sort(key=lambda seat: (max(map(period.loss, seat)), not set(prefer).issuperset(seat)))
     chosen = tuple(slot_id for seat in found[:seats] for slot_id in seat)
     latest = max(starts_at - rules.turnover, now)
     shorten = {lease.id: lease for slot_id in chosen if (lease := period.disturbed(slot_id)) is not None}
@@ -104,7 +111,8 @@ class _Period:
 
     def seats(self, ids: Iterable[str], count: int) -> list[tuple[str, ...]]:
         """Group slots of one node to seats of `count` different GPUs, as many as possible."""
-        free = sorted(filter(self.is_free, ids), key=lambda slot_id: (self.loss(slot_id), slot_id))
+        usable = (slot_id for slot_id in ids if self.is_free(slot_id) and self.in_time(slot_id))
+        free = sorted(usable, key=lambda slot_id: (self.loss(slot_id), slot_id))
         if count == 1:
             return [(slot_id,) for slot_id in free]
         by_gpu: dict[str, list[str]] = {}
@@ -117,6 +125,13 @@ class _Period:
             seats.append(tuple(by_gpu[gpu].pop(0) for gpu in gpus))
             by_gpu = {gpu: slots for gpu, slots in by_gpu.items() if slots}
         return seats
+
+    def in_time(self, slot_id: str) -> bool:
+        """Tell whether a slot's holder can still be told; what is only on offer is nobody's work."""
+        lease = self.disturbed(slot_id)
+        if lease is None or lease.state is LeaseState.OFFERED:
+            return True
+        return self.starts_at - self.rules.turnover >= min(self.now + self.rules.notice, lease.ends_at)
 
     def is_free(self, slot_id: str) -> bool:
         return self.pool.slots[slot_id].usable and not any(

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from spawner.errors import UnknownName
-from spawner.operations import courses, sessions
+from spawner.operations import courses, leases, session_changes, sessions
 from spawner.operations.courses import Enrolled
 from spawner.operations.leases import Granted
+from spawner.operations.session_changes import Change, Changed
 from spawner.operations.sessions import NoFit, Plan, Planned
-from spawner.policy.classes import Course, Phase, Role
+from spawner.policy.classes import Course, Phase, Role, Session
+from spawner.policy.ends import endings, notices
+from spawner.policy.leases import Lease, Reservation
 from spawner.policy.model import Deny
 
 from ..support.office import HOUR, MINUTE, NOW, Office, Tables
@@ -183,3 +186,148 @@ def test_the_calendar(taught: Office) -> None:
     assert [one.id for one, _ in found] == [first.id, second.id]
     with pytest.raises(UnknownName):
         sessions.find(taught.desk, "none")
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+def changed(office: Office, session: str, **wanted: Any) -> Changed:
+    answer = session_changes.change(office.desk, session, Change(**wanted), "ines", "moved")
+    assert isinstance(answer, Changed), answer
+    return answer
+
+
+def reservation_of(office: Office, session: str) -> Reservation:
+    with office.ledger.reading() as books:
+        found = books.reservations.get(sessions.find_session(books, session).reservation)
+    assert found is not None
+    return found
+
+
+def test_a_session_keeps_its_gpus_where_it_can(taught: Office) -> None:
+    made = booked(taught, plan(seats=2)).sessions[0]
+    before = reservation_of(taught, made.id)
+    answer = changed(taught, made.id, starts_at=NOW + 3 * HOUR, ends_at=NOW + 6 * HOUR, seats=3, title="Trees")
+    after = reservation_of(taught, made.id)
+    assert (after.id, set(after.slots) > set(before.slots), len(after.slots)) == (before.id, True, 3)
+    assert (after.starts_at, after.ends_at) == (NOW + 3 * HOUR - 15 * MINUTE, NOW + 6 * HOUR)
+    assert sessions.find(taught.desk, made.id) == answer.session
+    assert answer.session.version == 2
+    entry = taught.audit()[-1]
+    assert (entry.action, entry.why, entry.before["title"], entry.after["title"]) == (
+        "session.change",
+        "moved",
+        "",
+        "Trees",
+    )
+    assert entry.after.keys() == {"starts_at", "ends_at", "seats", "title"}
+    changed(taught, made.id, seats=1)
+    assert reservation_of(taught, made.id).slots[0] in after.slots
+    # What says nothing new does nothing.
+    audited = len(taught.audit())
+    assert changed(taught, made.id, seats=1).session.version == 3
+    assert len(taught.audit()) == audited
+
+
+def test_a_change_that_does_not_fit_changes_nothing(taught: Office) -> None:
+    made = booked(taught, plan(seats=2)).sessions[0]
+    assert isinstance(courses.create(taught.desk, replace(COURSE, id="art", title="Art"), "eve"), Course)
+    booked(taught, replace(plan(6, 2, 3), course="art"))
+    before = written(taught)
+    answer = session_changes.change(
+        taught.desk, made.id, Change(starts_at=NOW + 6 * HOUR, ends_at=NOW + 8 * HOUR), "ines"
+    )
+    assert isinstance(answer, NoFit)
+    assert answer.fit.seats == 1
+    # The times that are offered hold, lead and all.
+    again = session_changes.preview_change(
+        taught.desk, made.id, Change(starts_at=answer.fit.times[0], ends_at=answer.fit.times[0] + 2 * HOUR)
+    )
+    assert isinstance(again, Changed)
+    denied(session_changes.change(taught.desk, made.id, Change(seats=0), "ines"), "invalid_option")
+    assert written(taught) == before
+
+
+def test_moving_a_session_makes_room_and_gives_it_back(taught: Office) -> None:
+    made = booked(taught, plan(8, 2, 4)).sessions[0]
+    held = [taught.running(user, hours=5) for user in ("ann", "bob")]
+    answer = changed(taught, made.id, starts_at=NOW + 2 * HOUR, ends_at=NOW + 4 * HOUR)
+    assert {one.lease.id for one in answer.shortened} == {one.id for one in held}
+    assert taught.lease(held[0].id).ending == "reserved"
+    changed(taught, made.id, starts_at=NOW + 20 * HOUR, ends_at=NOW + 22 * HOUR)
+    # It ends as it was to by then, but nobody is to blame for it, and it may be extended.
+    assert taught.lease(held[0].id).ending == ""
+    assert isinstance(leases.extend(taught.desk, held[0].id, 2, "ann"), Lease)
+
+
+def in_session(office: Office, user: str, hours: float) -> Lease:
+    return office.running(user, 1, hours, server="ml", course="ml")
+
+
+def test_a_session_that_runs_is_lengthened(taught: Office) -> None:
+    made = booked(taught, plan(0.5, 2, 2)).sessions[0]
+    taught.wait(30 * MINUTE)
+    seats = [in_session(taught, "ann", 2), in_session(taught, "bob", 2)]
+    answer = session_changes.extend(taught.desk, made.id, HOUR, "ines")
+    assert isinstance(answer, Changed)
+    assert {one.id for one in answer.seats} == {one.id for one in seats}
+    assert {taught.lease(one.id).ends_at for one in seats} == {NOW + 3.5 * HOUR}
+    assert reservation_of(taught, made.id).ends_at == NOW + 3.5 * HOUR
+    session_changes.extend(taught.desk, made.id, -2 * HOUR, "ines")
+    assert {taught.lease(one.id).ends_at for one in seats} == {NOW + 1.5 * HOUR}
+    for wanted in ({"seats": 3}, {"starts_at": NOW + HOUR}, {"exam": True}):
+        answer = session_changes.change(taught.desk, made.id, Change(**wanted), "ines")
+        assert "started or run already" in denied(answer, "session_begun")
+    changed(taught, made.id, title="Trees", grace=30 * MINUTE)
+    taught.wait(2 * HOUR)
+    denied(session_changes.extend(taught.desk, made.id, HOUR, "ines"), "session_over")
+
+
+def test_a_session_that_runs_is_lengthened_up_to_the_next(taught: Office) -> None:
+    made = booked(taught, plan(0.5, 2, 3)).sessions[0]
+    assert isinstance(courses.create(taught.desk, replace(COURSE, id="art", title="Art"), "eve"), Course)
+    booked(taught, replace(plan(4, 2, 3), course="art"))
+    taught.wait(HOUR)
+    before = written(taught)
+    told = denied(session_changes.extend(taught.desk, made.id, 2 * HOUR, "ines"), "no_capacity")
+    # At 16:00, with a lead of a quarter of an hour, and two minutes for what is there before.
+    assert told == "It can last until 15:43 UTC: after that, 3 of its GPUs are reserved for another class."
+    assert written(taught) == before
+    assert isinstance(session_changes.extend(taught.desk, made.id, HOUR, "ines"), Changed)
+
+
+def test_who_makes_room_is_told_in_time(taught: Office) -> None:
+    held = [taught.running(user, hours=5) for user in ("ann", "bob", "cyd")]
+    answer = sessions.book(taught.desk, plan(0.25, 2, 2), "ines")
+    assert isinstance(answer, NoFit)
+    assert answer.fit.seats == 1
+    assert {taught.lease(one.id).ends_at for one in held} == {NOW + 5 * HOUR}
+
+
+def test_notices_name_the_class(taught: Office) -> None:
+    held = taught.running("ann", hours=12)
+    booked(taught, plan(seats=4))
+
+    def told(wait: timedelta) -> list[str]:
+        taught.wait(wait)
+        return [one.text for one in notices(taught.lease(held.id), (30, 10), HOUR, MINUTE, taught.clock.now)]
+
+    assert "reserved the GPU, so it goes back in 103 minutes" in told(timedelta(0))[0]
+    assert "goes back in 30 minutes, for a class has reserved it" in told(73 * MINUTE)[0]
+    [ending] = endings([taught.lease(held.id)], {}, taught.clock.now + HOUR)
+    assert ending.why == "reserved"
+    leases.release(taught.desk, held.id, ending.why)
+    # A janitor that did not live to finish it is followed by another.
+    assert endings([taught.lease(held.id)], {}, taught.clock.now)
+
+
+def test_a_change_is_of_what_was_seen(taught: Office) -> None:
+    made = booked(taught, plan()).sessions[0]
+
+    def check(found: Session) -> None:
+        assert found == made
+        raise ValueError("another version was seen")
+
+    with pytest.raises(ValueError, match="another version"):
+        session_changes.change(taught.desk, made.id, Change(seats=1), "ines", check=check)
+    assert sessions.find(taught.desk, made.id) == made

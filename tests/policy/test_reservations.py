@@ -43,10 +43,17 @@ def test_the_seats_are_free_at_the_start(data: st.DataObject) -> None:
     answer = reserve(pool, wish, seats, at(starts), at(ends), RULES, NOW)
     classes = pool.classes(wish, ALL)
 
+    def in_time(one: Slot) -> bool:
+        held, begins = pool.holder(one.id), at(starts) - RULES.turnover
+        if held is None or held.state in {LeaseState.RELEASING, LeaseState.OFFERED} or held.course == wish.course != "":
+            return True
+        return held.ends_at <= begins or begins >= NOW + RULES.notice
+
     def could_be_reserved(one: Slot) -> bool:
         return (
             one.usable
             and class_of(one) in classes
+            and in_time(one)
             and all(
                 at(ends) + RULES.turnover <= begin or finish + RULES.turnover <= at(starts)
                 for begin, finish in pool.reserved(one.id, "")
@@ -140,9 +147,30 @@ def test_nonsense_is_refused() -> None:
     refused(ask(pool, 1, count=0), "invalid_option")
 
 
-def test_one_that_has_begun_takes_what_is_left_of_it() -> None:
-    pool = Pool(gpus(1), [lease("l", ["n0-0"], 30)])
-    assert ask(pool, 1, -60, 60) == Reserved(("n0-0",), ((pool.leases["l"], NOW),))
+def test_one_that_has_begun_takes_what_is_free() -> None:
+    pool = Pool(gpus(2), [lease("l", ["n0-0"], 30)])
+    assert ask(pool, 1, -60, 60) == Reserved(("n0-1",))
+
+
+def test_nobody_is_cut_off_at_once() -> None:
+    pool = Pool(gpus(1), [lease("l", ["n0-0"], 60)])
+    assert "none at that time" in refused(ask(pool, 1, 5, 60), "no_capacity")
+    soonest = (RULES.notice + RULES.turnover) / timedelta(minutes=1)
+    assert ask(pool, 1, soonest, 60) == Reserved(("n0-0",), ((pool.leases["l"], at(10)),))
+    # What is only on offer is nobody's work yet, and what ends by itself in time is in nobody's way.
+    on_offer = Pool(gpus(1), [replace(lease("l", ["n0-0"], 60), state=LeaseState.OFFERED)])
+    assert isinstance(ask(on_offer, 1, 5, 60), Reserved)
+    assert ask(Pool(gpus(1), [lease("l", ["n0-0"], 3)]), 1, 5, 60) == Reserved(("n0-0",))
+
+
+def test_what_is_preferred_is_taken_where_it_disturbs_nobody() -> None:
+    pool = Pool(gpus(3), [lease("l", ["n0-2"], 90)])
+
+    def preferring(*slots: str) -> Reserved | Deny:
+        return reserve(pool, request(course="class"), 1, at(60), at(120), RULES, NOW, slots)
+
+    assert preferring("n0-1") == Reserved(("n0-1",))
+    assert preferring("n0-2") == Reserved(("n0-0",))
 
 
 # --- other slots for lost ones --------------------------------------------------------------------------------
