@@ -82,8 +82,8 @@ def notices(
         )
     elif lease.ending == RESERVED and lease.ends_at > now:
         # At once, and not only when the end is near: there may be time to finish something, or to plan anew.
-        left = lease.ends_at - now
-        length = f"{round(left / _HOUR)} hours" if left >= 2 * _HOUR else f"{round(left / _MINUTE)} minutes"
+        ahead = lease.ends_at - now
+        length = f"{round(ahead / _HOUR)} hours" if ahead >= 2 * _HOUR else f"{round(ahead / _MINUTE)} minutes"
         found.append(
             Notice(
                 f"{lease.id}-reserved-{lease.ends_at:%Y%m%d%H%M%S}",
