@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from ..errors import UnknownName
@@ -57,7 +58,12 @@ def create(desk: Desk, course: Course, actor: str, why: str = "", *, instructor:
 def change(
     desk: Desk, course: str, actor: str, why: str = "", check: Check | None = None, **values: Any
 ) -> Course | Deny:
-    """Set some of a course's values; of those that are reserved already nothing changes.
+    """Set some of a course's values.
+
+    Returns
+    -------
+    Course or Deny
+        ``invalid_option``; ``course_runs`` where GPUs are reserved for seats as they are, and these would be others.
 
     Raises
     ------
@@ -70,6 +76,12 @@ def change(
         changed = replace(was, **values, version=was.version + 1)
         if (wrong := check_course(changed)) is not None:
             return wrong
+        if _seat(changed) != _seat(was) and (live := _live(books, course, desk.clock())):
+            return Deny(
+                "course_runs",
+                f"GPUs are reserved for {live} session{'' if live == 1 else 's'} of {was.title} with seats as they are; "
+                "cancel these first, or wait until they are over.",
+            )
         books.courses.update(changed)
         _note(desk, books, actor, "course.change", course, _shown(was), _shown(changed), why)
         return changed
@@ -85,12 +97,25 @@ def archive(desk: Desk, course: str, actor: str, why: str = "", *, back: bool = 
     """
     with desk.ledger.transaction() as books:
         was, now = find_in(books, course), desk.clock()
-        if not back and (live := [one for one in books.sessions.live(now) if one.course == course]):
-            return Deny("course_runs", f"{was.title} has {len(live)} sessions to come or running; cancel them first.")
+        if not back and (live := _live(books, course, now)):
+            return Deny(
+                "course_runs",
+                f"{was.title} has {live} session{'' if live == 1 else 's'} to come or running; cancel them first.",
+            )
         changed = replace(was, archived_at=None if back else was.archived_at or now, version=was.version + 1)
         books.courses.update(changed)
         _note(desk, books, actor, "course.restore" if back else "course.archive", course, None, None, why)
         return changed
+
+
+def _live(books: Books, course: str, now: datetime) -> int:
+    """Count a course's sessions that are to come, run, or are not cleared yet."""
+    return sum(one.course == course for one in books.sessions.live(now))
+
+
+def _seat(course: Course) -> tuple[object, ...]:
+    """Give what is reserved for each seat."""
+    return course.gpus, course.models, course.kinds, course.memory
 
 
 # --- rosters ----------------------------------------------------------------------------------------------------------
