@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import IO
 
 from ..course_directory import Places
@@ -152,14 +152,18 @@ def pushes_for(desk: Desk, course: str, user: str, session: str = "") -> tuple[P
         That runs; in exam mode its seats have fresh homes, which get what is sent in this session and nothing else.
     """
     with desk.ledger.reading() as books:
-        pushes = _meant(books, course, session)
-        now = desk.clock()
-        said = {one.push: one for one in books.handouts.deliveries([one.id for one in pushes], user)}
-        return tuple(
-            one
-            for one in pushes
-            if one.id not in said or (said[one.id].outcome is Outcome.FAILED and now >= said[one.id].at + _AGAIN)
-        )
+        return pushes_in(books, course, user, session, desk.clock())
+
+
+def pushes_in(books: Books, course: str, user: str, session: str, now: datetime) -> tuple[Push, ...]:
+    """Likewise, in a transaction."""
+    pushes = _meant(books, course, session)
+    said = {one.push: one for one in books.handouts.deliveries([one.id for one in pushes], user)}
+    return tuple(
+        one
+        for one in pushes
+        if one.id not in said or (said[one.id].outcome is Outcome.FAILED and now >= said[one.id].at + _AGAIN)
+    )
 
 
 def _meant(books: Books, course: str, session: str) -> list[Push]:
