@@ -11,12 +11,14 @@ from docker.errors import APIError, NotFound
 from ..errors import LimitRefused
 from ..policy.model import Limits
 from .devices import NO_GPUS, GpuAccess, refusal_of_gpus, with_gpus
+from .network import NO_NAME_SERVER
 from .view import HUB_LABEL, ContainerState, state_from_inspect
 
 USER_LABEL = "berth.user"
 SERVER_LABEL = "berth.server"
 LEASE_LABEL = "berth.lease"
 SLOTS_LABEL = "berth.slots"
+SESSION_LABEL = "berth.session"  # of a volume that stands for a home in an exam
 HOME = "/home/jovyan"
 SHARED = "/srv/shared"
 _CPU_PERIOD = 100_000  # microseconds; the kernel's default
@@ -54,6 +56,9 @@ class ContainerSpec:
         Id of the lease and its slots' ids, for the labels; empty without GPUs.
     gpu_access
         What gives the container these slots' GPUs, from `spawner.engine.devices`.
+    exam
+        Id of the session whose exam it is in; empty for none. `home_volume` is then that exam's, and no name is asked
+        of any name server.
     """
 
     name: str
@@ -72,6 +77,7 @@ class ContainerSpec:
     lease: str = ""
     slots: tuple[str, ...] = ()
     gpu_access: GpuAccess = NO_GPUS
+    exam: str = ""
 
 
 def create_request(spec: ContainerSpec) -> dict[str, Any]:
@@ -104,6 +110,7 @@ def create_request(spec: ContainerSpec) -> dict[str, Any]:
             "Mounts": [_home(spec, owner), *(_mount(mount, spec.hub_id) for mount in spec.mounts)],
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
             **with_gpus(spec.host_config, spec.gpu_access),
+            **(_in_exam(spec) if spec.exam else {}),
         },
     }
     if spec.command:
@@ -117,8 +124,13 @@ def _home(spec: ContainerSpec, owner: dict[str, str]) -> dict[str, Any]:
         "Type": "volume",
         "Source": spec.home_volume,
         "Target": HOME,
-        "VolumeOptions": {"Labels": owner},
+        "VolumeOptions": {"Labels": {**owner, SESSION_LABEL: spec.exam} if spec.exam else owner},
     }
+
+
+def _in_exam(spec: ContainerSpec) -> dict[str, Any]:
+    """Say what no further key may change in an exam."""
+    return {"NetworkMode": spec.network, "Dns": [NO_NAME_SERVER], "DnsSearch": ["."], "ExtraHosts": []}
 
 
 def _mount(mount: Mount, hub_id: str) -> dict[str, Any]:

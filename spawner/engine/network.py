@@ -1,10 +1,13 @@
-"""The users' network: each container reaches the hub and the outside, and nothing else.
+"""The users' networks: each container reaches the hub and the outside, and nothing else; in an exam only the hub.
 
 The bridge refuses traffic between its containers, and two chains in the host's filter table do the rest:
 
 - into the host (``INPUT``): the hub's API, and answers to what the host itself asked; nothing else;
 - through the host (``DOCKER-USER``, which the engine jumps to before its own rules and never flushes): not to another
   container on the bridge, not into the bridge from elsewhere, not to blocked destinations such as cloud metadata.
+
+The network of exams has a bridge and chains of its own. Everything is a blocked destination there, the engine gives it
+no way out either (no masquerading), and what its name server does not know it asks an address that nobody has.
 """
 
 import ipaddress
@@ -12,7 +15,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +24,13 @@ import docker
 from docker.errors import APIError, NotFound
 
 from ..errors import EngineUnavailable, FirewallUnavailable
-from ..policy.names import bridge_name, network_name
+from ..policy.names import bridge_name, exam_bridge_name, exam_network_name, network_name
 from .view import HUB_LABEL
+
+EVERYWHERE = "0.0.0.0/0"
+# In TEST-NET-1 (RFC 5737), which nobody has. The engine's own name server in a container would else ask the host's, in
+# the host's name if that is a loopback address, and so past all rules.
+NO_NAME_SERVER = "192.0.2.53"
 
 _BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
@@ -50,7 +58,25 @@ def ensure_network(client: docker.APIClient, hub_id: str, subnet: str | None = N
     EngineUnavailable
         If the engine refuses, for example because `subnet` is in use.
     """
-    name, bridge = network_name(hub_id), bridge_name(hub_id)
+    return _ensure(client, hub_id, network_name(hub_id), bridge_name(hub_id), "subnet", subnet, {})
+
+
+def ensure_exam_network(client: docker.APIClient, hub_id: str, subnet: str | None = None) -> UserNetwork:
+    """Give the hub's network of exams likewise. It keeps nobody in without `exam_firewall`."""
+    no_way_out = {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+    name, bridge = exam_network_name(hub_id), exam_bridge_name(hub_id)
+    return _ensure(client, hub_id, name, bridge, "exam_subnet", subnet, no_way_out)
+
+
+def _ensure(
+    client: docker.APIClient,
+    hub_id: str,
+    name: str,
+    bridge: str,
+    setting: str,
+    subnet: str | None,
+    options: Mapping[str, str],
+) -> UserNetwork:
     found = _find(client, name)
     if found is None:
         try:
@@ -63,6 +89,7 @@ def ensure_network(client: docker.APIClient, hub_id: str, subnet: str | None = N
                 options={
                     "com.docker.network.bridge.name": bridge,
                     "com.docker.network.bridge.enable_icc": "false",
+                    **options,
                 },
             )
         except APIError as error:
@@ -71,7 +98,7 @@ def ensure_network(client: docker.APIClient, hub_id: str, subnet: str | None = N
             if found is None:
                 raise EngineUnavailable(
                     f"The network {name} could not be made"
-                    f"{f' with network.subnet {subnet}' if subnet else ''}: {error.explanation or error}"
+                    f"{f' with network.{setting} {subnet}' if subnet else ''}: {error.explanation or error}"
                 ) from error
         else:
             found = _find(client, name)
@@ -110,10 +137,12 @@ class Firewall:
 
     Attributes
     ----------
-    hub_port
-        TCP port of the hub's API on the gateway's address.
+    gateway, hub_port
+        Where the hub's API listens: of the users' network, for exams too.
     blocked
         IPv4 networks that containers cannot reach.
+    exam
+        Whether they are the rules of the network of exams, which stand beside the others.
     """
 
     hub_id: str
@@ -121,11 +150,13 @@ class Firewall:
     gateway: str
     hub_port: int
     blocked: Sequence[str]
+    exam: bool = False
 
     @property
     def chains(self) -> tuple[str, str]:
         """Name the two chains: into the host, and through it."""
-        return f"BERTH-{self.hub_id}-IN", f"BERTH-{self.hub_id}-FWD"
+        which = "X" if self.exam else ""
+        return f"BERTH-{self.hub_id}-{which}IN", f"BERTH-{self.hub_id}-{which}FWD"
 
     def rules(self) -> list[str]:
         """Give the rules of both chains in iptables' syntax."""
@@ -159,6 +190,17 @@ class Firewall:
         return "\n".join(lines) + "\n"
 
 
+def exam_firewall(hub_id: str, gateway: str, hub_port: int) -> Firewall:
+    """Give the rules of the network of exams: to the hub, and nowhere else.
+
+    Parameters
+    ----------
+    gateway
+        Of the users' network, at which the hub listens.
+    """
+    return Firewall(hub_id, exam_bridge_name(hub_id), gateway, hub_port, (EVERYWHERE,), exam=True)
+
+
 _VERIFIED: dict[Firewall, float] = {}
 _VERIFIED_SECONDS = 30.0
 
@@ -186,8 +228,8 @@ def ensure_firewall(firewall: Firewall) -> None:
 
 def remove_firewall(hub_id: str) -> None:
     """Remove one hub's rules, whatever network they were for; nothing else."""
-    bridge = re.escape(bridge_name(hub_id))
-    ours = re.compile(rf"-A \S+ -[io] \S+ -j BERTH-{hub_id}-(IN|FWD)|-A (INPUT|FORWARD) -i {bridge} -j DROP")
+    bridges = f"({re.escape(bridge_name(hub_id))}|{re.escape(exam_bridge_name(hub_id))})"
+    ours = re.compile(rf"-A \S+ -[io] \S+ -j BERTH-{hub_id}-X?(IN|FWD)|-A (INPUT|FORWARD) -i {bridges} -j DROP")
     for command in ("iptables", "ip6tables"):
         if not shutil.which(command):
             continue
@@ -195,7 +237,7 @@ def remove_firewall(hub_id: str) -> None:
         for line in saved:
             if ours.fullmatch(line):
                 _run(command, "--wait", "-D", *line.split()[1:])
-        for chain in (f"BERTH-{hub_id}-IN", f"BERTH-{hub_id}-FWD"):
+        for chain in (f"BERTH-{hub_id}-{name}" for name in ("IN", "FWD", "XIN", "XFWD")):
             if any(line.startswith(f":{chain} ") for line in saved):
                 _run(command, "--wait", "-F", chain)
                 _run(command, "--wait", "-X", chain)
@@ -204,13 +246,12 @@ def remove_firewall(hub_id: str) -> None:
 
 
 def remove_network(client: docker.APIClient, hub_id: str) -> bool:
-    """Remove the hub's network and its firewall rules; tell whether there was a network."""
-    name = network_name(hub_id)
-    there = _find(client, name) is not None
-    if there:
+    """Remove the hub's networks and their firewall rules; tell whether there was one."""
+    there = [name for name in (exam_network_name(hub_id), network_name(hub_id)) if _find(client, name) is not None]
+    for name in there:
         client.remove_network(name)
     remove_firewall(hub_id)
-    return there
+    return bool(there)
 
 
 def _require_bridge_filter() -> None:

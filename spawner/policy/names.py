@@ -42,6 +42,11 @@ def home_volume_prefix(hub_id: str) -> str:
     return f"berth-{hub_id}-home-"
 
 
+def exam_volume_name(hub_id: str, session: str, user: str) -> str:
+    """Name the volume that takes the place of a user's home in one exam; no home's name begins so."""
+    return f"berth-{hub_id}-exam-{slug(user)}-{_digest('exam', hub_id, session, user)}"
+
+
 def cuda_volume_name(hub_id: str, model: str) -> str:
     """Name the volume that holds the compiled CUDA kernels for one GPU model in one hub."""
     return f"berth-{hub_id}-cuda-{slug(model)}-{_digest('cuda', hub_id, model)[:8]}"
@@ -54,3 +59,11 @@ def network_name(hub_id: str) -> str:
 def bridge_name(hub_id: str) -> str:
     """Name the network's bridge on the host; Linux allows 15 characters for it."""
     return f"berth-{hub_id}"[:15]
+
+
+def exam_network_name(hub_id: str) -> str:
+    return f"berth-{hub_id}-exam"
+
+
+def exam_bridge_name(hub_id: str) -> str:
+    return f"bexam-{hub_id}"[:15]

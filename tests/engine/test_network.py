@@ -1,9 +1,11 @@
 """The users' network, tried from inside: what a container reaches, and what it does not."""
 
+import contextlib
 import http.server
 import json
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -17,15 +19,23 @@ import docker
 import pytest
 
 from spawner.engine import network
+from spawner.engine.containers import SESSION_LABEL, USER_LABEL, ContainerSpec, create_request
 from spawner.engine.network import (
+    NO_NAME_SERVER,
     Firewall,
     UserNetwork,
+    ensure_exam_network,
     ensure_firewall,
     ensure_network,
+    exam_firewall,
     remove_firewall,
     remove_network,
 )
+from spawner.engine.view import HUB_LABEL
+from spawner.engine.volumes import exam_volumes, home_volumes
 from spawner.errors import EngineUnavailable, FirewallUnavailable
+from spawner.policy.model import Limits
+from spawner.policy.names import exam_volume_name
 
 from ..support.flaky_engine import FlakyEngine
 from ..support.ports import free_ports
@@ -49,6 +59,20 @@ def test_the_rules() -> None:
         "-A BERTH-0a1b2c3d-FWD -i berth-0a1b2c3d -d 169.254.0.0/16 -j REJECT",
         "-A BERTH-0a1b2c3d-FWD -i berth-0a1b2c3d -d 10.9.0.0/16 -j REJECT",
     ]
+
+
+def test_the_rules_of_exams() -> None:
+    firewall = exam_firewall("0a1b2c3d", "172.30.0.1", 8081)
+    assert firewall.rules() == [
+        "-A BERTH-0a1b2c3d-XIN -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        "-A BERTH-0a1b2c3d-XIN -d 172.30.0.1/32 -p tcp -m tcp --dport 8081 -j ACCEPT",
+        "-A BERTH-0a1b2c3d-XIN -j REJECT",
+        "-A BERTH-0a1b2c3d-XFWD -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
+        "-A BERTH-0a1b2c3d-XFWD -o bexam-0a1b2c3d -j DROP",
+        "-A BERTH-0a1b2c3d-XFWD -i bexam-0a1b2c3d -d 0.0.0.0/0 -j REJECT",
+    ]
+    assert {chain for chain, _ in firewall.jumps()} == {"INPUT", "DOCKER-USER"}
+    assert set(firewall.chains).isdisjoint(FIREWALL.chains)
 
 
 def test_the_jumps() -> None:
@@ -467,3 +491,147 @@ def test_containers_stay_apart_without_the_engines_own_rule(place: Place) -> Non
         assert not place.pings(place.bob_ip)
     finally:
         subprocess.run([*rule, "-D", "FORWARD", *between, "ACCEPT"], check=True)
+
+
+# --- exams ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exam(client: docker.APIClient, tiny: str, fresh_hub: str, outside: str) -> Iterator[Place]:
+    """An exam's container, and one of an ordinary user; `network` is the exam's, `hub_port` at the users' gateway."""
+    users, made = ensure_network(client, fresh_hub), ensure_exam_network(client, fresh_hub)
+    ids = []
+    for user, place in (("ann", made.name), ("bob", users.name), ("cyd", made.name)):
+        spec = ContainerSpec(
+            name=f"berth-{fresh_hub}-{user}",
+            hub_id=fresh_hub,
+            user=user,
+            server="ml",
+            image=tiny,
+            port=PORT,
+            network=place,
+            home_volume=exam_volume_name(fresh_hub, "s1", user) if place == made.name else f"berth-{fresh_hub}-{user}",
+            limits=Limits(0.5, 64 << 20, 50, 2 << 20, 256, 0),
+            environment={},
+            exam="s1" if place == made.name else "",
+        )
+        body = create_request(spec)
+        # As root and with all that the engine grants by default: the network must hold even then.
+        body["User"] = "0"
+        body["HostConfig"].pop("CapDrop")
+        body["Cmd"] = ["sh", "-c", f"mkdir /www; echo reached >/www/hello; exec httpd -f -p {PORT} -h /www"]
+        container = client.create_container_from_config(body, spec.name)["Id"]
+        client.start(container)
+        ids.append(container)
+    answers = [client.inspect_container(each)["NetworkSettings"]["Networks"] for each in ids]
+    ips = [next(iter(networks.values()))["IPAddress"] for networks in answers]
+    hub_port, other_port = free_ports(2)
+    servers = [_DualStack(("::", port), _Greeting) for port in (hub_port, other_port)]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield Place(client, fresh_hub, made, ids[0], ids[1], ips[0], ips[1], hub_port, other_port, outside)
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.docker
+def test_in_an_exam_a_container_reaches_the_hub_and_nothing_else(exam: Place) -> None:
+    gateway = ensure_network(exam.client, exam.hub_id).gateway
+    cyd = exam.client.inspect_container(f"berth-{exam.hub_id}-cyd")["NetworkSettings"]["Networks"]
+    cyd_ip = cyd[exam.network.name]["IPAddress"]
+    for container in (exam.ann, exam.bob, f"berth-{exam.hub_id}-cyd"):
+        mine = (exam.client, container, "wget", "-q", "-O-", f"http://127.0.0.1:{PORT}/hello")
+        eventually(lambda mine=mine: run_inside(*mine)[1] == "reached\n")
+    # Open without the rules, but for what the engine itself keeps apart.
+    assert exam.reaches(gateway, exam.other_port)
+    assert exam.reaches(exam.network.gateway, exam.other_port)
+    assert exam.reaches(OUR_END, exam.other_port)
+    eventually(exam.over_ipv6)
+
+    # The users' rules stand beside those of the exams, whichever come first.
+    ensure_firewall(Firewall(exam.hub_id, f"berth-{exam.hub_id}", gateway, exam.hub_port, ("169.254.0.0/16",)))
+    ensure_firewall(exam_firewall(exam.hub_id, gateway, exam.hub_port))
+    assert exam.reaches(gateway, exam.hub_port)
+    assert exam.reaches(exam.ann_ip, PORT)
+    # Not the outside.
+    for address in (OUTSIDE, LINK_LOCAL):
+        assert not exam.reaches(address, PORT)
+        assert not exam.pings(address)
+    # Not the host: neither its other ports, nor the hub's by another address, its own gateway's included.
+    for address in (gateway, exam.network.gateway, OUR_END):
+        assert not exam.reaches(address, exam.other_port)
+        assert not exam.pings(address)
+    assert not exam.reaches(exam.network.gateway, exam.hub_port)
+    assert not exam.reaches(OUR_END, exam.hub_port)
+    # Not who sits in the same exam, nor who does not.
+    for address in (cyd_ip, exam.bob_ip):
+        assert not exam.reaches(address, PORT)
+        assert not exam.pings(address)
+    assert not exam.over_ipv6()
+    # And nobody but the host reaches it.
+    assert _host_reaches(exam.ann_ip)
+    assert not exam.from_outside(exam.ann_ip)
+    attempt = ("timeout", "1", "wget", "-q", "-O-", f"http://{exam.ann_ip}:{PORT}/hello")
+    assert run_inside(exam.client, exam.bob, *attempt)[0] != 0
+    # An ordinary user of the same hub has what they had.
+    assert run_inside(exam.client, exam.bob, "wget", "-q", "-O-", f"http://{OUTSIDE}:{PORT}/hello")[1] == "reached\n"
+
+    assert remove_network(exam.client, "00000000") is False
+
+
+@pytest.mark.docker
+def test_in_an_exam_no_name_leaves_the_machine(exam: Place) -> None:
+    """The engine answers names in a container itself, and asks on in the host's name where it is let."""
+    gateway = ensure_network(exam.client, exam.hub_id).gateway
+    ensure_firewall(exam_firewall(exam.hub_id, gateway, exam.hub_port))
+    answer = exam.client.inspect_container(exam.ann)
+    assert answer["HostConfig"]["Dns"] == [NO_NAME_SERVER]
+    status, shown = run_inside(exam.client, exam.ann, "cat", "/etc/resolv.conf")
+    assert status == 0
+    servers = [line.split()[1] for line in shown.splitlines() if line.startswith("nameserver")]
+    assert servers == ["127.0.0.11"], "the engine's own, in the container"
+    # What the rules refuse is heard on the exam's own bridge, and on no other interface.
+    bridge = {
+        exam.network.bridge,
+        *(path.name for path in Path(f"/sys/class/net/{exam.network.bridge}/brif").iterdir()),
+    }
+    asked: list[tuple[str, bytes]] = []
+    with _all_packets(asked):
+        name = secrets.token_hex(8)
+        query = ("timeout", "8", "wget", "-q", "-O-", f"http://{name}.example.org/")
+        assert run_inside(exam.client, exam.ann, *query)[0] != 0
+    heard = {interface for interface, packet in asked if name.encode() in packet}
+    assert heard <= bridge
+
+
+@contextlib.contextmanager
+def _all_packets(heard: list[tuple[str, bytes]]) -> Iterator[None]:
+    """Listen on all of the host's interfaces; gives the packets, each with the interface's name."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as listener:
+        listener.settimeout(0.1)
+        stopped = threading.Event()
+
+        def listen() -> None:
+            while not stopped.is_set():
+                with contextlib.suppress(TimeoutError):
+                    packet, address = listener.recvfrom(65535)
+                    heard.append((address[0], packet))
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+
+@pytest.mark.docker
+def test_the_volume_of_an_exam_is_nobodys_home(exam: Place) -> None:
+    [volume] = exam.client.volumes(filters={"label": [f"{SESSION_LABEL}=s1", f"{USER_LABEL}=ann"]})["Volumes"]
+    assert volume["Name"] == exam_volume_name(exam.hub_id, "s1", "ann")
+    assert volume["Labels"][HUB_LABEL] == exam.hub_id
+    assert home_volumes(exam.client, exam.hub_id) == []
+    found = exam_volumes(exam.client, exam.hub_id)
+    assert [(one.user, one.session) for one in found] == [("ann", "s1"), ("cyd", "s1")]
