@@ -79,8 +79,8 @@ def change(
         if _seat(changed) != _seat(was) and (live := _live(books, course, desk.clock())):
             return Deny(
                 "course_runs",
-                f"GPUs are reserved for {live} session{'' if live == 1 else 's'} of {was.title} with seats as they are; "
-                "cancel these first, or wait until they are over.",
+                f"GPUs are reserved for {live} session{'' if live == 1 else 's'} of {was.title}, for seats as they are "
+                "now; cancel these first, or wait until they are over.",
             )
         books.courses.update(changed)
         _note(desk, books, actor, "course.change", course, _shown(was), _shown(changed), why)

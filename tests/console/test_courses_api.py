@@ -123,7 +123,7 @@ def test_changes_keep_what_others_changed(console: ConsoleStand) -> None:
 def test_seats_that_are_reserved_stay_as_they_are(console: ConsoleStand) -> None:
     ines = made(console)
     begun = book(console)
-    change = {"json": {"gpus": 1}, "headers": {"If-Match": "*"}}
+    change: dict[str, Any] = {"json": {"gpus": 1}, "headers": {"If-Match": "*"}}
     assert codes(ines.patch("api/v1/courses/ml", **change)) == (409, "course_runs")
     assert ines.patch("api/v1/courses/ml", json={"title": "x"}, headers={"If-Match": "*"}).status_code == 200
     sessions.cancel(console.office.desk, begun, "ines", "ill")
