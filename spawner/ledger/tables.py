@@ -154,6 +154,7 @@ tickets = Table(
     Column("groups", Names, nullable=False),
     Column("at_end", Choice(AtEnd), nullable=False),
     Column("options", Words, nullable=False),
+    Column("ends_at", UtcMs),
     Column("state", Choice(TicketState), nullable=False),
     Column("arrived_at", UtcMs, nullable=False),
     Column("priority", Integer, nullable=False),
@@ -392,6 +393,14 @@ links = Table(
     Column("cap", Integer),
     Column("used", Integer, nullable=False),
     Column("revoked_at", UtcMs),
+)
+
+feeds = Table(
+    "feeds",
+    metadata,
+    Column("username", Words, primary_key=True),
+    Column("id", Words, nullable=False, unique=True),
+    Column("made_at", UtcMs, nullable=False),
 )
 
 announcements = Table(

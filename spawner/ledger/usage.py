@@ -54,7 +54,11 @@ _UNCUT = and_(_STARTED >= _SINCE, _ENDED <= _UNTIL)
 _INSERT = Sentence(insert(_usage), _usage.c.keys())
 _INTERVALS = (
     select(_usage.c.username, _usage.c.started_at, _usage.c.ended_at, func.count())
-    .where(_usage.c.username.in_(bindparam("users", expanding=True)), _usage.c.ended_at > bindparam("since"))
+    .where(
+        _usage.c.username.in_(bindparam("users", expanding=True)),
+        _usage.c.ended_at > bindparam("since"),
+        _usage.c.course == "",
+    )
     .group_by(_usage.c.username, _usage.c.lease, _usage.c.started_at, _usage.c.ended_at)
     .order_by(_usage.c.started_at)
 )
@@ -131,7 +135,7 @@ class UsageStore:
         return {lease: Used(int(gpu_ms), int(idle)) for lease, gpu_ms, idle in rows}
 
     def intervals(self, user: str, since: datetime) -> list[Interval]:
-        """List a user's use that ended after `since`: start, end and slots of each lease."""
+        """List a user's use that ended after `since`, seats in courses left out: start, end and slots of each lease."""
         return self.intervals_of([user], since)[user]
 
     def intervals_of(self, users: Collection[str], since: datetime) -> dict[str, list[Interval]]:

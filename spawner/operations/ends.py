@@ -51,7 +51,7 @@ def _too_long(desk: Desk, books: Books, now: datetime) -> list[tuple[Lease, date
     pool = load_pool(books, desk.rules, now)
     found = []
     for user in sorted({lease.user for lease in pool.leases.values()}):
-        active = [lease for lease in pool.leases_of(user) if lease.state is LeaseState.ACTIVE]
+        active = [lease for lease in pool.leases_of(user) if lease.state is LeaseState.ACTIVE and not lease.course]
         if active:
             quota = desk.quota(books, Person(user, active[0].groups), now)
             found += trimmed_ends(active, quota, spent_by(books, pool, user, desk.rules, now), now)

@@ -74,15 +74,22 @@ class Unfinished:
 _BY_ADMIN = "ended_by_admin"
 _ENDED = Deny("lease_over", "An admin is ending this lease; ask them if you need it for longer.")
 
+_SEAT = Deny("reserved", "This GPU is the class's until its session ends. Ask its staff if you need more time.")
+
 Check = Callable[[Lease], None]
 Answer = Granted | Queued | OnCpu | Unfinished | Deny
 
 
-def acquire(desk: Desk, request: GpuRequest, if_busy: IfBusy = IfBusy.QUEUE) -> Answer:
+def acquire(desk: Desk, request: GpuRequest, if_busy: IfBusy = IfBusy.QUEUE, *, first: bool = False) -> Answer:
     """Ask for GPUs for a server: a lease, a place in the queue, or a refusal.
 
     A server that has been offered what it asks for gets that. One that waits keeps its place as long as it asks for
     the same.
+
+    Parameters
+    ----------
+    first
+        Whether it goes before all who wait, but for those who do so already.
 
     Returns
     -------
@@ -108,7 +115,7 @@ def acquire(desk: Desk, request: GpuRequest, if_busy: IfBusy = IfBusy.QUEUE) -> 
         elif ticket is not None and not _same(ticket.request, request):
             _finish(books, ticket, TicketState.CANCELLED)
             place = None
-        answer = _ask(desk, books, request, place, if_busy, now)
+        answer = _ask(desk, books, request, place, if_busy, now, first=first)
         left = place is None or not isinstance(answer, Queued | Granted)
         if left and (held is not None or ticket is not None):
             # Who leaves the queue was in the way of others, or had slots on offer.
@@ -128,11 +135,20 @@ def _take_offer(books: Books, offer: Lease, ticket: Ticket, now: datetime) -> Gr
 
 
 def _ask(
-    desk: Desk, books: Books, request: GpuRequest, ticket: Ticket | None, if_busy: IfBusy, now: datetime
+    desk: Desk,
+    books: Books,
+    request: GpuRequest,
+    ticket: Ticket | None,
+    if_busy: IfBusy,
+    now: datetime,
+    *,
+    first: bool,
 ) -> Answer:
     pool = load_pool(books, desk.rules, now, [request.user])
     quota = desk.quota(books, Person(request.user, request.groups), now)
     place = ticket or Ticket(desk.new_id(), request, TicketState.WAITING, now, quota.priority)
+    if first:
+        place = replace(place, moved_up=max(1, *(other.moved_up for other in (place, *pool.queue.values()))))
     spent = spent_by(books, pool, request.user, desk.rules, now)
     decision = decide(pool, request, quota, spent, desk.rules, now, queue_terms(desk, books, pool, now), place)
     if isinstance(decision, Allot):
@@ -145,6 +161,8 @@ def _ask(
     if isinstance(decision, Wait) and if_busy is IfBusy.QUEUE:
         if ticket is None:
             books.tickets.insert(place)
+        elif place != ticket:
+            books.tickets.update(place, ticket)
         return Queued(place, decision.position, decision.reason)
     if ticket is not None:
         _finish(books, ticket, TicketState.CANCELLED)
@@ -323,6 +341,8 @@ def extend(
             check(lease)
         if lease.ending == _BY_ADMIN and not by_admin:
             return _ENDED
+        if lease.course and not by_admin:
+            return _SEAT
         pool = load_pool(books, desk.rules, now, [lease.user])
         quota = desk.quota(books, Person(lease.user, lease.groups), now)
         end = _extended(desk, books, pool, lease, hours, quota, now)
@@ -354,6 +374,8 @@ def longest(desk: Desk, books: Books, pool: Pool, lease: Lease, now: datetime) -
     """Tell how long a lease could last, as `can_extend` does."""
     if lease.ending == _BY_ADMIN:
         return _ENDED
+    if lease.course:
+        return _SEAT
     quota = desk.quota(books, Person(lease.user, lease.groups), now)
     return _extended(desk, books, pool, lease, None, quota, now)
 

@@ -56,4 +56,4 @@ def queue_terms(desk: Desk, books: Books, pool: Pool, now: datetime, *, everybod
             return spent(used[user], pool.leases_of(user), now, desk.rules.window)
         return spent_by(books, pool, user, desk.rules, now)
 
-    return terms_by(pool, quota, spending, desk.rules)
+    return terms_by(pool, quota, spending, desk.rules, now)

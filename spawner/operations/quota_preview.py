@@ -290,7 +290,7 @@ class _Look:
             found: Quota = quota_of(rules, _holder(ticket.user, ticket.request.groups))
             return found
 
-        return terms_by(pool, quota, spending, self.desk.rules)
+        return terms_by(pool, quota, spending, self.desk.rules, self.now)
 
     # --- those who wait -------------------------------------------------------------------------------------------
 

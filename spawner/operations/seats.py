@@ -1,19 +1,22 @@
 """Seats of a session: who may sit where, what is known of each, hands, and what goes back to the pool."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import UnknownName
 from ..ledger import AuditEntry, Books
-from ..policy.classes import STAFF, Course, Phase, Role, Seat, Session, unused
-from ..policy.model import Deny
+from ..policy.classes import STAFF, Course, Late, Phase, Role, Seat, Session, Wish, unused
+from ..policy.model import AtEnd, Deny
 from ..policy.warmup import Pace, due
 from .desk import Desk
 from .offers import make_offers
 from .sessions import find_session
 
-_LIVE = frozenset({Phase.WARMING, Phase.OPEN})
+_STARTS = frozenset({Wish.START, Wish.RESTART})
+_GOES_ON = timedelta(minutes=10)  # after a session, for the start without GPUs that follows its seats' ends
+_AFTER = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +26,33 @@ class Placed:
     Attributes
     ----------
     role
-        Of who sits there; staff may have a seat of their own to show things.
+        Of who sits there; staff may have a seat of their own to show things. A guest counts as a student.
+    seat
+        What is known of it.
+    first
+        Whether it goes before all who wait for GPUs: its student came late, and it was given back.
+    reserved
+        Whether it is one of those that the session reserved: all but staff's, where students need them all.
+    after
+        Whether the session is over, and the seat goes on without GPUs as the course has it.
     """
 
     course: Course
     session: Session
     role: Role
+    seat: Seat
+    first: bool = False
+    reserved: bool = True
+    after: bool = False
+
+    @property
+    def staff(self) -> bool:
+        return self.role in STAFF
+
+    @property
+    def ends_at(self) -> datetime:
+        """When its time is up: later than the session's end where staff gave it more."""
+        return _end(self.session, self.seat)
 
 
 def placed(desk: Desk, user: str, server: str) -> Placed | Deny | None:
@@ -37,21 +61,92 @@ def placed(desk: Desk, user: str, server: str) -> Placed | Deny | None:
     Returns
     -------
     Placed, Deny or None
-        None where the server is its user's own: it is not called like a course that they are in. ``no_session`` where
-        the course does not meet now.
+        None where the server is its user's own: it is not called like a course that they are in, or a guest of now.
+        ``no_session`` where the course does not meet now, ``session_late`` where it takes nobody who came late.
     """
     if not server:
         return None
     with desk.ledger.reading() as books:
-        course, member = books.courses.get(server), books.courses.member(server, user)
-        if course is None or member is None:
+        course = books.courses.get(server)
+        if course is None:
             return None
-        now = desk.clock()
-        ahead = [one for one in books.sessions.of_course(course.id) if one.cancelled_at is None and one.ends_at > now]
-        if course.archived_at is None and ahead and ahead[0].phase(now) in _LIVE:
-            return Placed(course, ahead[0], member.role)
+        now, member = desk.clock(), books.courses.member(server, user)
+        kept = [one for one in books.sessions.of_course(course.id) if one.cancelled_at is None]
+        known = {one.id: seat for one in kept if (seat := books.sessions.seat(one.id, user)) is not None}
+        if member is None:
+            kept = [one for one in kept if one.id in known and _invited(known[one.id])]
+            if not any(_end(one, known[one.id]) > now for one in kept):
+                return None
+        if course.archived_at is None:
+            session, after = _session_for(course, kept, known, now)
+            if session is not None:
+                role = Role.STUDENT if member is None else member.role
+                seat = known.get(session.id, Seat(session.id, user))
+                return _place(books, Placed(course, session, role, seat, after=after))
+        ahead = [] if course.archived_at is not None else [one for one in kept if one.starts_at > now]
         when = f"The next begins at {ahead[0].starts_at:%Y-%m-%d %H:%M} UTC" if ahead else "None is planned"
         return Deny("no_session", f"{course.title} does not meet now. {when}.")
+
+
+def _invited(seat: Seat) -> bool:
+    """Tell whether somebody who is not in the course has this seat; it may have been taken back."""
+    return seat.guest and not _given_back(seat)
+
+
+def _given_back(seat: Seat) -> bool:
+    """Tell whether a seat went back to the pool, and nobody of staff has had it started since."""
+    if seat.given_back_at is None or seat.wish in _STARTS:
+        return False
+    return seat.asked_at is None or seat.asked_at < seat.given_back_at
+
+
+def _session_for(
+    course: Course, sessions: Iterable[Session], known: Mapping[str, Seat], now: datetime
+) -> tuple[Session | None, bool]:
+    """Choose the session that a seat is in now, and tell whether that is over.
+
+    One that runs goes before one in which the seat was given more time, that before one which is being warmed up. Of
+    one that is just over a seat is started anew only to go on without its GPUs.
+    """
+    ranked: list[tuple[int, Session]] = []
+    for one in sessions:
+        seat = known.get(one.id)
+        phase = one.phase(now)
+        if phase is Phase.OPEN:
+            ranked.append((0, one))
+        elif phase is Phase.WARMING:
+            ranked.append((2, one))
+        elif seat is not None and one.ends_at <= now:
+            if _end(one, seat) > now:
+                ranked.append((1, one))
+            elif course.at_end is AtEnd.CPU and not one.exam and seat.ready_at and now - _end(one, seat) < _GOES_ON:
+                ranked.append((3, one))
+    if not ranked:
+        return None, False
+    rank, session = min(ranked, key=lambda pair: pair[0])
+    return session, rank == _AFTER
+
+
+def _place(books: Books, found: Placed) -> Placed | Deny:
+    """Say on what terms somebody may take a seat."""
+    session, seat = found.session, found.seat
+    if found.staff:
+        students = {one.user for one in books.courses.members(found.course.id, [Role.STUDENT])}
+        students |= {one.user for one in books.sessions.seats(session.id) if one.guest and _invited(one)}
+        return replace(found, reserved=session.seats > len(students))
+    if found.after or not _given_back(seat):
+        return found
+    if session.late is Late.REFUSE:
+        return Deny(
+            "session_late",
+            f"{found.course.title} began at {session.starts_at:%H:%M} UTC, and takes nobody who comes so late. "
+            "Ask its staff, who can start your seat.",
+        )
+    return replace(found, first=session.late is Late.FIRST)
+
+
+def _end(session: Session, seat: Seat) -> datetime:
+    return session.ends_at if seat.until is None else max(session.ends_at, seat.until)
 
 
 def board(desk: Desk, session: str) -> tuple[Session, tuple[Seat, ...]]:

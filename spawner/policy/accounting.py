@@ -172,16 +172,16 @@ def _spell_ms(lease: Lease, until: datetime) -> int:
 
 
 def spent(past: Iterable[Interval], open_leases: Iterable[Lease], now: datetime, window: timedelta) -> Spent:
-    """Sum up a user's budget.
+    """Sum up a user's budget. Seats in courses are not in it: a class costs its students nothing of their own.
 
     Parameters
     ----------
     past
-        Of the user's closed leases, as booked.
+        Of the user's closed leases, as booked, without seats.
     open_leases
         The user's leases that hold slots.
     """
-    leases = [lease for lease in open_leases if lease.state is not LeaseState.CLOSED]
+    leases = [lease for lease in open_leases if lease.state is not LeaseState.CLOSED and not lease.course]
     kept = [interval for interval in past if interval[1] > now - window]
     used = used_ms([*kept, *(running_interval(lease, now) for lease in leases)], now, window)
     going_on = [lease for lease in leases if lease.state is not LeaseState.RELEASING]

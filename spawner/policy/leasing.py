@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import chain
@@ -28,13 +29,17 @@ def terms(
     -------
     Terms or Deny
         ``Deny`` codes: ``no_gpus`` (no host has so many that will do), ``model_not_allowed``, ``over_limit`` (GPUs at
-        once, or length), ``over_budget``.
+        once, or length), ``over_budget``; ``no_session`` for a seat whose session is over.
     """
-    found = _allowed(pool, request, quota, spent, rules)
+    found = _allowed(pool, request, quota, spent, rules, now)
     return found if found is not None else _refusal(pool, request, quota, spent, rules, now)
 
 
-def _allowed(pool: Pool, request: GpuRequest, quota: Quota, spent: Spent, rules: LeaseRules) -> Terms | None:
+def _allowed(
+    pool: Pool, request: GpuRequest, quota: Quota, spent: Spent, rules: LeaseRules, now: datetime
+) -> Terms | None:
+    if request.is_seat:
+        return _of_seat(pool, request, now)
     classes = pool.classes(request, quota.models)
     if (
         spent.gpus_held + request.count > quota.gpus
@@ -55,8 +60,20 @@ def _allowed(pool: Pool, request: GpuRequest, quota: Quota, spent: Spent, rules:
     return None
 
 
+def _of_seat(pool: Pool, request: GpuRequest, now: datetime) -> Terms | None:
+    """Give a seat what its session does: the reservation is the course's, and so are the limits."""
+    classes = pool.classes(request, ALL)
+    if request.ends_at is None or request.ends_at <= now or not pool.able(classes, request.count, usable=False):
+        return None
+    return Terms(classes, request.ends_at - now)
+
+
 def _refusal(pool: Pool, request: GpuRequest, quota: Quota, spent: Spent, rules: LeaseRules, now: datetime) -> Deny:
     """Say why a request is not allowed."""
+    if request.is_seat:
+        if request.ends_at is not None and request.ends_at <= now:
+            return Deny("no_session", "The session of this seat is over.")
+        return _nothing_fits(pool, request, replace(quota, models=ALL))
     if not any(_fits_a_node(pool, slot_class, request.count) for slot_class in pool.classes(request, quota.models)):
         return _nothing_fits(pool, request, quota)
     if spent.gpus_held + request.count > quota.gpus:
@@ -253,13 +270,14 @@ def terms_by(
     quota_of: Callable[[Ticket], Quota],
     spent_of: SpentOf,
     rules: LeaseRules,
+    now: datetime,
 ) -> TermsOf:
     """Give the function that tells a ticket's terms, each asked for at most once."""
     known: dict[str, Terms | None] = {}
 
     def terms_of(ticket: Ticket) -> Terms | None:
         if ticket.id not in known:
-            known[ticket.id] = _allowed(pool, ticket.request, quota_of(ticket), spent_of(ticket.user), rules)
+            known[ticket.id] = _allowed(pool, ticket.request, quota_of(ticket), spent_of(ticket.user), rules, now)
         return known[ticket.id]
 
     return terms_of

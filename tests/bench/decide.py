@@ -93,7 +93,7 @@ def scene(chance: random.Random, free: int, queue_for: Sequence[str], *, classes
 def _serve(pool: Pool) -> None:
     """Give those who wait what they can have now."""
     quota = Quota(cpu=8, memory=1 << 35, processes=4096, shm=1 << 33, open_files=4096, gpus=16)
-    while servings := offers(pool, terms_by(pool, lambda _: quota, lambda _: Spent(), RULES), RULES, NOW):
+    while servings := offers(pool, terms_by(pool, lambda _: quota, lambda _: Spent(), RULES, NOW), RULES, NOW):
         for serving in servings:
             pool.put_ticket(replace(serving.ticket, state=TicketState.SERVED))
             if serving.placement is not None:
@@ -147,7 +147,7 @@ def measure(name: str, pool: Pool, chance: random.Random, rounds: int) -> Line:
             spent_of(request.user),
             RULES,
             NOW,
-            terms_by(pool, quota_of, spent_of, RULES),
+            terms_by(pool, quota_of, spent_of, RULES, NOW),
             newcomer,
         )
         took.append((time.thread_time() - begun) * 1e3)

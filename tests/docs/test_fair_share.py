@@ -73,7 +73,7 @@ def test_who_may_pass_is_as_the_example_says() -> None:
     ann = Lease("ann", "ann", "", "gpu", LeaseState.ACTIVE, ("gpu0",), NOW, NOW + 3 * HOUR, NOW, started_at=NOW)
     bob = Ticket("bob", GpuRequest("bob", "", "gpu", 2, hours=8), TicketState.WAITING, NOW - HOUR)
     pool = Pool(slots, [ann], [bob])
-    terms_of = terms_by(pool, lambda _: QUOTA, lambda _: Spent(), RULES)
+    terms_of = terms_by(pool, lambda _: QUOTA, lambda _: Spent(), RULES, NOW)
     rows = table("Nobody is passed at their cost")
     assert len(rows) >= 3
     for row in rows:

@@ -6,11 +6,11 @@ import pytest
 
 from spawner.errors import UnknownName
 from spawner.operations import courses, leases, seats, sessions
-from spawner.operations.leases import Granted
+from spawner.operations.leases import Granted, Queued
 from spawner.operations.seats import Placed
 from spawner.operations.sessions import Plan, Planned
-from spawner.policy.classes import Course, Role, Session
-from spawner.policy.model import Deny
+from spawner.policy.classes import Course, Late, Phase, Role, Seat, Session, Wish
+from spawner.policy.model import AtEnd, Deny, IfBusy
 from spawner.policy.warmup import Pace
 
 from ..support.office import HOUR, MINUTE, NOW, Office
@@ -48,7 +48,9 @@ def test_a_seat_is_the_server_called_like_the_course(office: Office, session: Se
     assert isinstance(told, Deny)
     assert told == Deny("no_session", "Machine learning does not meet now. The next begins at 2027-03-01 14:00 UTC.")
     office.wait(2 * HOUR - 15 * MINUTE)
-    assert seats.placed(desk, "ann", "ml") == Placed(courses.find(desk, "ml"), session, Role.STUDENT)
+    assert seats.placed(desk, "ann", "ml") == Placed(
+        courses.find(desk, "ml"), session, Role.STUDENT, Seat(session.id, "ann")
+    )
     found = seats.placed(desk, "ines", "ml")
     assert isinstance(found, Placed)
     assert found.role is Role.INSTRUCTOR
@@ -57,6 +59,174 @@ def test_a_seat_is_the_server_called_like_the_course(office: Office, session: Se
     assert isinstance(told, Deny)
     assert told.reason == "Machine learning does not meet now. None is planned."
     assert seats.next_for(desk, "ann") == []
+
+
+def taken(office: Office, user: str) -> Placed:
+    found = seats.placed(office.desk, user, "ml")
+    assert isinstance(found, Placed), found
+    return found
+
+
+def refused(office: Office, user: str) -> Deny:
+    found = seats.placed(office.desk, user, "ml")
+    assert isinstance(found, Deny), found
+    return found
+
+
+def put(office: Office, seat: Seat) -> None:
+    with office.ledger.transaction() as books:
+        books.sessions.put_seats([seat])
+
+
+def change(office: Office, session: Session, **changes: object) -> Session:
+    with office.ledger.transaction() as books:
+        changed = replace(session, **changes)  # type: ignore[arg-type]
+        books.sessions.update(changed)
+    return changed
+
+
+def seat_request(office: Office, user: str) -> leases.Answer:
+    """Ask for a seat's GPUs as its server's start does."""
+    found = taken(office, user)
+    wanted = replace(found.course.seat(user), ends_at=found.ends_at)
+    return leases.acquire(office.desk, wanted, first=found.first)
+
+
+def test_a_guest_sits_while_the_seat_is_theirs(office: Office, session: Session) -> None:
+    put(office, Seat(session.id, "gus", guest=True))
+    assert refused(office, "gus").code == "no_session"
+    office.clock.now = session.starts_at
+    assert taken(office, "gus").role is Role.STUDENT
+    put(office, Seat(session.id, "gus", guest=True, given_back_at=office.clock.now))
+    assert seats.placed(office.desk, "gus", "ml") is None  # taken back: a server of their own
+    put(office, Seat(session.id, "gus", guest=True, given_back_at=office.clock.now, wish=Wish.START))
+    assert taken(office, "gus").seat.guest
+    put(office, Seat(session.id, "gus", guest=True))
+    office.clock.now = session.ends_at
+    assert seats.placed(office.desk, "gus", "ml") is None
+
+
+def test_who_comes_late(office: Office, session: Session) -> None:
+    office.clock.now = session.starts_at + session.grace
+    seats.give_back(office.desk, session.id)
+    assert taken(office, "ann").first
+    session = change(office, session, late=Late.QUEUE)
+    assert not taken(office, "ann").first
+    change(office, session, late=Late.REFUSE)
+    told = refused(office, "ann")
+    assert (told.code, "began at 14:00 UTC" in told.reason) == ("session_late", True)
+    assert taken(office, "ines").staff
+    # Staff may start it all the same, and then its student may start it again.
+    seat = Seat(session.id, "ann", given_back_at=office.clock.now, wish=Wish.START)
+    put(office, seat)
+    assert taken(office, "ann").seat == seat
+    put(office, replace(seat, wish=Wish.NONE))
+    assert refused(office, "ann").code == "session_late"
+    office.wait(MINUTE)
+    seats.asked(office.desk, session.id, "ann")
+    assert not taken(office, "ann").first
+
+
+def test_more_time_for_one_seat(office: Office, session: Session) -> None:
+    put(office, Seat(session.id, "ann", until=session.ends_at + HOUR))
+    office.clock.now = session.ends_at + MINUTE
+    assert taken(office, "ann").ends_at == session.ends_at + HOUR
+    assert refused(office, "bob").code == "no_session"
+    # The next one that is being warmed up waits for it, the next one that runs does not.
+    answer = sessions.book(
+        office.desk, Plan("ml", [(session.ends_at + HOUR / 2, session.ends_at + 2 * HOUR)], 1), "ines"
+    )
+    assert isinstance(answer, Planned)
+    (following,) = answer.sessions
+    office.clock.now = following.starts_at - MINUTE
+    assert following.phase(office.clock.now) is Phase.WARMING
+    assert taken(office, "ann").session.id == session.id
+    assert taken(office, "bob").session.id == following.id
+    office.clock.now = following.starts_at
+    assert taken(office, "ann").session.id == following.id
+
+
+def test_seats_that_go_on_without_gpus(office: Office, session: Session) -> None:
+    put(office, Seat(session.id, "ann", ready_at=session.starts_at))
+    office.clock.now = session.ends_at
+    assert refused(office, "ann").code == "no_session"
+    with office.ledger.transaction() as books:
+        books.courses.update(replace(COURSE, at_end=AtEnd.CPU, created_by="ines"))
+    assert taken(office, "ann").after
+    assert refused(office, "bob").code == "no_session", "who was not there"
+    change(office, session, exam=True)
+    assert refused(office, "ann").code == "no_session"
+    change(office, session, exam=False)
+    office.wait(10 * MINUTE)
+    assert refused(office, "ann").code == "no_session"
+
+
+def test_staff_takes_no_students_seat(office: Office, session: Session) -> None:
+    office.clock.now = session.starts_at
+    assert not taken(office, "ines").reserved
+    assert taken(office, "ann").reserved
+    courses.expel(office.desk, "ml", ["cyd"], "ines")
+    assert taken(office, "ines").reserved
+
+
+def test_a_quota_stops_no_seat_and_a_seat_costs_no_quota(office: Office, session: Session) -> None:
+    office.give("user", "ann", "gpus", 0)
+    office.give("user", "bob", "gpus", 1)
+    office.give("user", "bob", "gpu_hours", 2.0)
+    office.clock.now = session.starts_at
+    for user in ("ann", "bob"):
+        answer = seat_request(office, user)
+        assert isinstance(answer, Granted), answer
+        assert (answer.lease.ends_at, answer.lease.course) == (session.ends_at, "ml")
+        leases.activate(office.desk, answer.lease.id, f"container-{user}", office.clock.now)
+    assert isinstance(office.ask("ann", if_busy=IfBusy.REFUSE), Deny)
+    # Bob's own GPU, and all of his hours.
+    own = office.running("bob", hours=2)
+    assert own.ends_at == office.clock.now + 2 * HOUR
+    told = leases.can_extend(office.desk, answer.lease.id)
+    assert isinstance(told, Deny)
+    assert "class's" in told.reason
+
+
+def test_a_late_student_goes_first_and_keeps_the_place(office: Office, session: Session) -> None:
+    office.clock.now = session.starts_at
+    office.running("dan", hours=1)  # the one GPU that is not reserved
+    waiting = office.queued("eve", 1, 1)
+    office.clock.now = session.starts_at + session.grace
+    seats.give_back(office.desk, session.id)
+    offered = office.offer_to(waiting)
+    others = [office.granted("fay"), office.granted("gil")]
+    office.queued("hal")
+    first, second = seat_request(office, "ann"), seat_request(office, "bob")
+    assert isinstance(first, Queued)
+    assert isinstance(second, Queued)
+    assert (first.position, second.position) == (1, 2)
+    office.wait(MINUTE)
+    again = seat_request(office, "ann")
+    assert isinstance(again, Queued)
+    assert again.ticket.id == first.ticket.id
+    leases.close(office.desk, others[0].id, None)
+    lease = office.offer_to(first.ticket)
+    assert (lease.user, lease.course, lease.ends_at) == ("ann", "ml", session.ends_at)
+    assert offered.user == "eve"
+
+
+def test_a_place_in_the_queue_is_worth_nothing_after_the_session(office: Office, session: Session) -> None:
+    office.clock.now = session.starts_at
+    held = office.running("dan", hours=24)
+    office.clock.now = session.starts_at + session.grace
+    seats.give_back(office.desk, session.id)
+    for number in range(3):
+        office.granted(f"u{number}", hours=1.8)
+    answer = seat_request(office, "ann")
+    assert isinstance(answer, Queued)
+    office.clock.now = session.ends_at
+    office.stop(held)
+    assert office.ticket(answer.ticket.id).state == "waiting"
+    late = leases.acquire(office.desk, replace(COURSE.seat("ann"), ends_at=session.ends_at))
+    assert isinstance(late, Deny)
+    assert late.code == "no_session"
+    assert office.ticket(answer.ticket.id).state == "cancelled"
 
 
 def test_seats_are_started_before_the_bell(office: Office, session: Session) -> None:

@@ -138,7 +138,7 @@ def quota(
 
 def generous(pool: Pool) -> TermsOf:
     """Give terms by a quota that allows all."""
-    return terms_by(pool, lambda _ticket: quota(), lambda _user: Spent(), RULES)
+    return terms_by(pool, lambda _ticket: quota(), lambda _user: Spent(), RULES, NOW)
 
 
 def refused(answer: object, code: str) -> str:

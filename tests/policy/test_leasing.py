@@ -2,6 +2,7 @@ import math
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -147,12 +148,18 @@ def test_who_comes_first_is_asked_for_their_terms_and_nobody_else() -> None:
 
     rules = LeaseRules(depth=2)
     wish = request(user="new", models=["A100"])
-    answer = decide(pool, wish, quota(), Spent(), rules, NOW, terms_by(pool, quota_of, lambda _: Spent(), rules))
+    answer = decide(pool, wish, quota(), Spent(), rules, NOW, terms_by(pool, quota_of, lambda _: Spent(), rules, NOW))
     assert isinstance(answer, Wait)
     assert "other" in asked
     asked.clear()
     answer = decide(
-        pool, request(models=["T4"]), quota(), Spent(), rules, NOW, terms_by(pool, quota_of, lambda _: Spent(), rules)
+        pool,
+        request(models=["T4"]),
+        quota(),
+        Spent(),
+        rules,
+        NOW,
+        terms_by(pool, quota_of, lambda _: Spent(), rules, NOW),
     )
     assert isinstance(answer, Wait)
     assert not asked, "no GPU of that model is free: whoever waits does not matter"
@@ -286,7 +293,7 @@ def test_who_comes_first_is_asked_for_their_terms_and_nobody_else() -> None:
 def test_refusals(wish: GpuRequest, allowed: Quota, used: Spent, code: str, text: str) -> None:
     pool = Pool([*gpus(2), *gpus(3, node="n1", model="A100")])
     assert refused(ask(pool, wish, allowed, used), code) == text
-    assert terms_by(pool, lambda _: allowed, lambda _: used, RULES)(ticket("t", wish)) is None
+    assert terms_by(pool, lambda _: allowed, lambda _: used, RULES, NOW)(ticket("t", wish)) is None
 
 
 @given(st.data())
@@ -376,3 +383,37 @@ def test_a_free_seat_is_the_students_however_many_wait() -> None:
     pool.put_ticket(ticket("mine", student))
     [served] = offers(pool, generous(pool), RULES, NOW)
     assert served.ticket.id == "mine"
+
+
+def seat(user: str = "stu", ends: float = 90, **more: Any) -> GpuRequest:
+    return replace(request(hours=None, user=user, course="class", **more), ends_at=at(ends))
+
+
+def test_a_seat_lasts_until_its_sessions_end_whatever_its_users_quota() -> None:
+    pool = Pool(gpus(1), reservations=[reservation("r", ["n0-0"], -15, 90)])
+    nothing = replace(quota(0, gpu_hours=0.0, models=frozenset({"A100"})), lease_hours=0.1)
+    assert ask(pool, seat(), nothing, Spent(gpus_held=3)) == Allot(("n0-0",), at(90))
+    assert ask(pool, replace(seat(), hours=12.0), nothing) == Allot(("n0-0",), at(90))
+
+
+def test_a_seat_of_a_session_that_is_over() -> None:
+    text = refused(ask(Pool(gpus(1)), seat(ends=0)), "no_session")
+    assert "over" in text
+    assert terms_by(Pool(gpus(1)), lambda _: quota(), lambda _: Spent(), RULES, at(90))(ticket("t", seat())) is None
+
+
+def test_a_seat_of_a_kind_that_there_is_none_of() -> None:
+    refused(ask(Pool(gpus(1)), seat(models=["H100"]), quota(models=frozenset({"T4"}))), "no_gpus")
+
+
+def test_a_seat_costs_nothing_of_its_users_budget() -> None:
+    pool = Pool(gpus(2), [lease("class", ["n0-0"], 90, user="ann", course="class")])
+    used = spent([], pool.leases_of("ann"), NOW, RULES.window)
+    assert used == Spent()
+    assert isinstance(ask(pool, request(), quota(1, gpu_hours=1.0), used), Allot)
+
+
+def test_a_wish_that_names_no_end_is_no_seat() -> None:
+    """A course's name alone gives a place in its reservation, and no more than the quota allows."""
+    pool = Pool(gpus(1), reservations=[reservation("r", ["n0-0"], -15, 90)])
+    refused(ask(pool, request(course="class"), quota(0)), "over_limit")

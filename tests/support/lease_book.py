@@ -404,10 +404,11 @@ class MemoryBook(LeaseBook):
         return [(row.started_at, row.ended_at, 1) for row in self._usage if row.user == user]
 
     def _spent(self, user: str) -> Spent:
-        return spent(self._intervals(user), self._pool.leases_of(user), self._clock(), self._rules.window)
+        own = [(row.started_at, row.ended_at, 1) for row in self._usage if row.user == user and not row.course]
+        return spent(own, self._pool.leases_of(user), self._clock(), self._rules.window)
 
     def _terms_of(self) -> TermsOf:
-        return terms_by(self._pool, lambda ticket: self.quota(ticket.user), self._spent, self._rules)
+        return terms_by(self._pool, lambda ticket: self.quota(ticket.user), self._spent, self._rules, self._clock())
 
     def _renew_shares(self, *users: str) -> None:
         now = self._clock()

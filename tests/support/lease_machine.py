@@ -437,4 +437,4 @@ class LeaseMachine(RuleBasedStateMachine):
         return pool
 
     def _terms_of(self) -> TermsOf:
-        return terms_by(self._pool(), lambda ticket: self.book.quota(ticket.user), self._spent, RULES)
+        return terms_by(self._pool(), lambda ticket: self.book.quota(ticket.user), self._spent, RULES, self.clock.now)

@@ -106,6 +106,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("links_course"), "links", ["course"])
     op.create_table(
+        "feeds",
+        sa.Column("username", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("username", name=op.f("feeds_pkey")),
+        sa.UniqueConstraint("id", name=op.f("feeds_id_key")),
+    )
+    op.create_table(
         "announcements",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("session", sa.Text(), nullable=False),
@@ -155,3 +163,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("collections_pkey")),
     )
     op.create_index(op.f("collections_session"), "collections", ["session"])
+    op.add_column("tickets", sa.Column("ends_at", sa.BigInteger(), nullable=True))
