@@ -1,4 +1,4 @@
-"""Join links: who has one puts themselves into a course, until it ends or as many have come as it is for."""
+"""Links that hold a secret: into a course, until they end or as many have come as they are for; to one's calendar."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +30,21 @@ class JoinLink:
     cap: int | None = None
     used: int = 0
     revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Somebody's calendar, as programs read it.
+
+    Attributes
+    ----------
+    id
+        Part of its address, which ends with it; the rest is a secret of the console's.
+    """
+
+    user: str
+    id: str
+    made_at: datetime
 
 
 def check_link(link: JoinLink, now: datetime) -> Deny | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from spawner.ledger import Ledger
 from spawner.policy.classes import Role
 from spawner.policy.handouts import Announcement, Collected, Delivery, Kind, Outcome, Push
-from spawner.policy.joining import JoinLink
+from spawner.policy.joining import Feed, JoinLink
 
 from ..support.office import HOUR, MINUTE, NOW
 
@@ -20,6 +20,21 @@ def test_links(ledger: Ledger) -> None:
         assert books.links.of_course("ml") == [replace(made, used=3, revoked_at=NOW)]
         assert books.links.get("t2") == replace(made, token="t2", course="art", cap=None)
         assert books.links.get("t3") is None
+
+
+def test_calendars(ledger: Ledger) -> None:
+    with ledger.transaction() as books:
+        books.links.put_feed(Feed("ann", "one", NOW))
+        books.links.put_feed(Feed("bob", "other", NOW))
+        books.links.put_feed(Feed("ann", "two", NOW + HOUR))
+        assert not books.links.remove_feed("cyd")
+    with ledger.reading() as books:
+        assert books.links.feed_of("ann") == books.links.feed("two") == Feed("ann", "two", NOW + HOUR)
+        assert (books.links.feed("one"), books.links.feed_of("cyd")) == (None, None)
+    with ledger.transaction() as books:
+        assert books.links.remove_feed("ann")
+    with ledger.reading() as books:
+        assert (books.links.feed("two"), books.links.feed("other")) == (None, Feed("bob", "other", NOW))
 
 
 def test_messages_for_all_and_for_one(ledger: Ledger) -> None:
