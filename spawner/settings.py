@@ -225,6 +225,11 @@ class NetworkSettings(_Section):
         description="IPv4 subnet of the users' containers; left out, the engine chooses a free one.",
         examples=["10.213.0.0/20"],
     )
+    exam_subnet: Network | None = Field(
+        None,
+        description="IPv4 subnet of containers in exams; left out, the engine chooses a free one.",
+        examples=["10.213.16.0/20"],
+    )
     firewall: Literal["managed", "external"] = Field(
         "managed",
         description="`managed`: the hub sets the host's iptables rules and checks them before every start "
@@ -401,6 +406,9 @@ class ClassSettings(_Section):
         examples=[{"imagenet": "/srv/imagenet"}],
     )
     push_bytes: int = Field(100 << 20, ge=1, description="Most bytes of a file that is pushed to seats.")
+    collect_bytes: int = Field(
+        1 << 30, ge=1, description="Most bytes of one seat's work that are collected at a time, before packing."
+    )
 
 
 class Settings(SpawnerSettings, BaseSettings):
