@@ -43,9 +43,10 @@ bench: ## Measure decisions, claims, scrapes and the console, and compare with s
 	@.venv/bin/python -m tests.bench.console
 	@.venv/bin/python -m tests.bench $(ARGS)
 
-sim: ## Simulate 10,000 users on 1,000 GPUs for a week, and draw it for the docs (ARGS: options of berth simulate instead)
+sim: ## Simulate 10,000 users on 1,000 GPUs for a week, drawn for the docs, and a term of courses (ARGS: options of berth simulate instead)
 	@scripts/bootstrap dev
 	@$(BERTH) simulate $(or $(ARGS),--plot docs/images/simulation.png)
+	@$(if $(ARGS),:,$(BERTH) simulate classes --seeds 3)
 
 lint: ## Check style, types and the import contracts
 	@scripts/bootstrap dev

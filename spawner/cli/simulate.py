@@ -15,7 +15,9 @@ from ..sim.report import Result
 from ..sim.run import run
 from ..sim.scenario import Scenario, Workload
 from ..sim.workload import draw
+from .arguments import bare
 from .output import Output, json_option
+from .simulate_classes import classes
 
 _DEFAULTS = Scenario()
 
@@ -43,7 +45,7 @@ def _drawable(_context: click.Context, _parameter: click.Parameter, value: Path 
     return value
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--users", type=click.IntRange(10, 1_000_000), default=_DEFAULTS.users, show_default=True)
 @click.option("--gpus", type=click.IntRange(1, 100_000), default=_DEFAULTS.gpus, show_default=True)
 @click.option(
@@ -72,7 +74,9 @@ def _drawable(_context: click.Context, _parameter: click.Parameter, value: Path 
     help="Draw waits and utilisation into this PNG file.",
 )
 @json_option
+@click.pass_context
 def simulate(
+    context: click.Context,
     *,
     users: int,
     gpus: int,
@@ -90,6 +94,8 @@ def simulate(
 
     Ends with status 1 if something happened that must not: a GPU leased twice, a budget or quota exceeded.
     """
+    if not bare(context):
+        return
     output = Output(as_json)
     scenario = Scenario(users, gpus, days, seed, load)
     output.step(f"{users:,} users, {gpus:,} GPUs, {days} days, seed {seed}")
@@ -116,6 +122,9 @@ def simulate(
     errors = [f"{result.title}: {name} {count}" for result, _ in results for name, count in _errors(result)]
     if errors:
         raise click.ClickException(f"What must not happen has happened. {'; '.join(errors)}.")
+
+
+simulate.add_command(classes)
 
 
 def _size(workload: Workload) -> dict[str, int]:

@@ -22,6 +22,7 @@ def request_of(demand: Demand) -> GpuRequest:
         memory=demand.memory,
         course=demand.course,
         groups=frozenset({demand.group}),
+        ends_at=demand.ends_at,
     )
 
 
@@ -43,7 +44,7 @@ def hours_for(length: timedelta) -> float:
 def rest_of(demand: Demand, worked: timedelta, now: datetime) -> Demand | None:
     """Give what somebody comes back for whose server ended before the work was done; None if nothing is left."""
     left = demand.work - worked
-    if left < _WORTH_IT:
+    if left < _WORTH_IT or not demand.returns:
         return None
     hours = None if demand.hours is None else min(hours_for(left), demand.hours)
     return replace(demand, at=now + demand.back_after, work=left, hours=hours, attempt=demand.attempt + 1)

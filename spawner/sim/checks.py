@@ -41,7 +41,8 @@ def check(workload: Workload, log: Log, window: timedelta) -> Checks:
     by_slot: dict[str, list[Hold]] = {}
     by_user: dict[str, list[Hold]] = {}
     for hold in log.holds:
-        by_user.setdefault(hold.demand.user, []).append(hold)
+        if not hold.demand.course:  # a class costs its students nothing of their own
+            by_user.setdefault(hold.demand.user, []).append(hold)
         for slot in hold.slots:
             by_slot.setdefault(slot, []).append(hold)
     return Checks(

@@ -106,7 +106,12 @@ class Simulation:
         asked = Asked(demand, now, now, Outcome.WAITING)
         self.log.asked.append(asked)
         ticket = Ticket(
-            f"t{len(self.log.asked):07d}", request_of(demand), TicketState.WAITING, now, quota.priority, lease=""
+            f"t{len(self.log.asked):07d}",
+            request_of(demand),
+            TicketState.WAITING,
+            now,
+            quota.priority,
+            moved_up=int(demand.first),
         )
         answer = decide(pool, ticket.request, quota, spent, self._rules, now, self._terms(pool, now), ticket)
         if isinstance(answer, Deny):
@@ -241,6 +246,8 @@ class Simulation:
         if lease is None or lease.ends_at != ends_at or lease.started_at is None:
             return
         server = self._servers[lease_id]
+        if server.demand.ends_at is not None:
+            return  # the session's end is a seat's
         missing = leaves_at(server.demand, lease.started_at) - ends_at
         if missing <= timedelta(0):
             return
@@ -280,7 +287,7 @@ class Simulation:
         lease = server.pool.leases[lease_id]
         server.pool.put_lease(replace(lease, state=LeaseState.CLOSED, closed_at=now, changed_at=now))
         hold.until = now
-        if hold.started_at is not None and hold.ended_at is not None:
+        if hold.started_at is not None and hold.ended_at is not None and not lease.course:
             interval = (hold.started_at, hold.ended_at, len(hold.slots))
             self._budgets.book(lease.user, interval)
             self._booked[lease.user].append(interval)
@@ -361,7 +368,7 @@ class Simulation:
         def quota_of(ticket: Ticket) -> Quota:
             return self._workload.quotas[self._waiting[ticket.id].demand.group]
 
-        found = terms_by(pool, quota_of, lambda user: self._spent(user, now), self._rules)
+        found = terms_by(pool, quota_of, lambda user: self._spent(user, now), self._rules, now)
 
         def terms_of(ticket: Ticket) -> Terms | None:
             terms = found(ticket)

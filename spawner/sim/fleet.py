@@ -1,7 +1,7 @@
 """The simulated machines: nodes of several models, some of them cut into MIG instances or shared."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..policy.gpus import Isolation, Slot, SlotKind
@@ -44,10 +44,10 @@ NODE_TYPES = (
 )
 
 
-def build(gpus: int, per_node: int = 8) -> tuple[Slot, ...]:
+def build(gpus: int, per_node: int = 8, known: Sequence[NodeType] = NODE_TYPES) -> tuple[Slot, ...]:
     """Build a fleet of so many GPUs; of the types, as many nodes as their parts say, by largest remainder."""
     nodes = -(-gpus // per_node)
-    types = [NODE_TYPES[chosen] for chosen in apportion(nodes, [node_type.part for node_type in NODE_TYPES])]
+    types = [known[chosen] for chosen in apportion(nodes, [node_type.part for node_type in known])]
     slots: list[Slot] = []
     for number, node_type in enumerate(types):
         for index in range(min(per_node, gpus - number * per_node)):

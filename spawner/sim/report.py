@@ -156,7 +156,7 @@ def result_of(workload: Workload, discipline: Discipline, log: Log) -> Result:
         utilisation=_utilisation(workload, log),
         fairness=fairness(asked, used),
         work_done=sum(used.values()) / max(1, sum(asked.values())),
-        seats=_seats(log),
+        seats=seats_of(log),
         starvation=_starvation(workload, log, discipline.rules),
         checks=check(workload, log, discipline.rules.window),
         denials=_sorted(Counter(each.code for each in log.asked if each.code)),
@@ -176,10 +176,11 @@ def _waits(asked: Sequence[Asked]) -> dict[str, Waits]:
     rows: dict[str, list[Asked]] = {ALL: list(asked)}
     for each in asked:
         rows.setdefault(each.demand.row, []).append(each)
-    return {row: _waits_of(rows[row]) for row in sorted(rows)}
+    return {row: waits_of(rows[row]) for row in sorted(rows)}
 
 
-def _waits_of(asked: list[Asked]) -> Waits:
+def waits_of(asked: Sequence[Asked]) -> Waits:
+    """Make the figures of some demands' waits."""
     outcomes = Counter(each.outcome for each in asked)
     waits = sorted(_seconds(each.until - each.at) for each in asked if each.outcome in _WAITED)
     return Waits(
@@ -290,7 +291,8 @@ def _water_level(wanted: list[int], given: int) -> float:
     return float(ordered[-1]) if ordered else 0.0
 
 
-def _seats(log: Log) -> Seats:
+def seats_of(log: Log) -> Seats:
+    """Count the seats that were reserved, and those that were there at their start."""
     down: dict[str, list[tuple[datetime, datetime]]] = {}
     for each in log.downs:
         down.setdefault(each.slot, []).append((each.since, each.until))

@@ -73,6 +73,12 @@ class Demand:
         From a server that ended too early until the user asks for the rest of the work.
     attempt
         How often the same work was asked for before.
+    ends_at
+        When the session ends in which this is a seat; None for what is no seat.
+    first
+        Whether it goes before all who wait.
+    returns
+        Whether the user comes back for the rest of a work that was cut off.
     """
 
     id: int
@@ -97,6 +103,9 @@ class Demand:
     crashes_after: timedelta | None = None
     back_after: timedelta = timedelta(minutes=5)
     attempt: int = 0
+    ends_at: datetime | None = None
+    first: bool = False
+    returns: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 
 from spawner.cli.main import main
 from spawner.sim.checks import Checks
+from spawner.sim.report import Seats
 
 SMALL = ("--users", "60", "--gpus", "16", "--days", "1")
 
@@ -118,3 +119,32 @@ def test_what_must_not_happen_ends_with_an_error(monkeypatch: pytest.MonkeyPatch
     done = simulate("--discipline", "fifo")
     assert done.exit_code == 1
     assert "FIFO: double_leases 2" in done.stderr
+
+
+TERM = ("--courses", "3", "--weeks", "1", "--gpus", "32", "--users", "40")
+
+
+def test_a_term_of_classes() -> None:
+    done = CliRunner().invoke(main, ["simulate", "classes", *TERM, "--seeds", "2"])
+    assert done.exit_code == 0, done.output
+    for words in ("seed 1", "seed 2", "reserved seats kept", "ready at the bell", "used again", "→"):
+        assert words in done.stdout
+    value = json.loads(CliRunner().invoke(main, ["simulate", "classes", *TERM, "--json"]).stdout)
+    (result,) = value["results"]
+    assert value["terms"][0]["courses"] == 3
+    assert result["errors"] == {}
+    assert result["classes"]["kept"] == result["classes"]["seats"] > 0
+    assert set(result["beside"]) >= {"all", "students", "research"}
+
+
+def test_a_reservation_that_is_not_kept_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spawner.sim.term_report.seats_of", lambda _log: Seats(9, 0, 0, 9, 9))
+    done = CliRunner().invoke(main, ["simulate", "classes", *TERM])
+    assert done.exit_code == 1
+    assert "Seed 1: reservations_broken" in done.stderr
+
+
+def test_options_of_the_week_stand_alone() -> None:
+    done = CliRunner().invoke(main, ["simulate", "--days", "1", "classes"])
+    assert done.exit_code == 2
+    assert "Put --days behind classes" in done.stderr
