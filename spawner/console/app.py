@@ -60,7 +60,7 @@ def create_app(console: Console, vendor: Path) -> FastAPI:
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     console.pages.add_globals(menu=links_for)
     app.add_middleware(repeats.Repeats, console=console)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, console=console)
     app.add_middleware(SafeHeaders)
     problems.install(app)
     signin.install(app)

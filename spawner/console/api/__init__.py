@@ -6,6 +6,7 @@ from ..problems import RESPONSES
 from . import (
     audit,
     class_board,
+    class_sends,
     course_roster,
     courses,
     free,
@@ -28,6 +29,7 @@ TOPICS = [
     course_roster,
     sessions,
     class_board,
+    class_sends,
     free,
     gpus,
     homes,

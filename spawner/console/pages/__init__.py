@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from . import (
     audit,
     class_board,
+    class_sends,
     course_roster,
     courses,
     free,
@@ -27,6 +28,7 @@ TOPICS = [
     servers,
     sessions,
     class_board,
+    class_sends,
     courses,
     course_roster,
     joining,
