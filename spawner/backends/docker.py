@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ import docker
 from docker.errors import APIError
 from traitlets import Bool, Unicode, default
 
-from ..engine import containers, network, observe
+from ..engine import containers, images, network, observe
 from ..engine.client import Engine, Lane, shared_engine
 from ..engine.containers import ContainerSpec
 from ..engine.devices import GpuAccess, access_for
@@ -22,8 +22,8 @@ from ..policy.admission import admit, profiles_for
 from ..policy.model import Deny, Grant, LimitRules, Person, Profile, SpawnRequest
 from ..policy.names import container_name
 from ..policy.request import parse_request
-from ..settings import SpawnerSettings
-from . import metrics
+from ..settings import ClassSettings, SpawnerSettings
+from . import metrics, seats
 from .failures import exited, silent
 from .form import render_form
 from .homes import hold_home, home_back
@@ -35,7 +35,7 @@ from .readiness import wait_until_ready
 from .requests import options_from_form, refusal
 from .selfcheck import selfcheck
 from .spec import build_spec
-from .traits import settings_traits
+from .traits import SettingTrait, settings_traits
 from .watch import shared_view
 
 T = TypeVar("T")
@@ -63,6 +63,7 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         config=True,
     )
     data_dir = Unicode(help="Directory for files that containers mount. Default: the working directory.", config=True)
+    data_sets = SettingTrait(ClassSettings, "data_sets")
     remove = Bool(True, help="Containers are always removed: a restarted one would keep its old devices and limits.")
 
     @default("hub_id")
@@ -170,7 +171,8 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         try:
             request, grant = await self._admitted()
             self.clean = request.clean
-            await home_back(self)
+            if not seats.in_exam(self.seat):
+                await home_back(self)
             return await self._start_granted(await self.lease_gpus(grant, request))
         except BerthError as error:
             if isinstance(error, GpuRefused):
@@ -190,6 +192,13 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
 
     async def _admitted(self) -> tuple[SpawnRequest, Grant]:
         rules = await self.quota_rules()
+        seat = await seats.find_seat(self)
+        if isinstance(seat, Deny):
+            raise refusal(seat, 500 if seat.code.startswith("ledger_") else 403)
+        self.seat = seat
+        if seat is not None:
+            self._steps.add(1, f"A seat in {seat.course.title}, until {seat.ends_at:%H:%M} UTC.")
+            return seats.admit(self, seat, rules)
         usable = profiles_for(self.catalogue, self.person, rules)
         request = parse_request(self.user_options or {}, usable[0].slug if usable else "")
         if isinstance(request, Deny):
@@ -207,8 +216,10 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         image: str = grant.profile.image or self.image
         user_network, _ = await asyncio.gather(self._network(), self._image_here(image))
         with metrics.phase("create"):
-            spec = build_spec(self, grant, image, user_network, await self._gpu_access(image))
-            await hold_home(self)
+            arguments = await self._arguments(image)
+            spec = build_spec(self, grant, image, user_network, await self._gpu_access(image), arguments)
+            if not spec.exam:
+                await hold_home(self)
             self._touched = True
             self._made = self.object_id = await self._obtain_container(spec)
             self._watch()
@@ -249,6 +260,13 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         """Ask the engine how the container gets the lease's GPUs; without a lease it gets none."""
         return await self._call("heavy", lambda client: access_for(client, self.slots, image))
 
+    async def _arguments(self, image: str) -> Sequence[str]:
+        """Give what a seat adds to its server's command; with the image's own command, where nothing else is set."""
+        added = seats.arguments(self.seat)
+        if not added or self.cmd:
+            return added
+        return (*await self._call("quick", lambda client: images.command(client, image)), *added)
+
     def _probe_url(self, ip: str) -> str:
         return f"http://{ip}:{self.port}{self.server.base_url}api"
 
@@ -257,9 +275,15 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
 
     def _ensure_network(self, client: docker.APIClient) -> network.UserNetwork:
         found = network.ensure_network(client, self.hub_id, self.network.subnet)
-        if self.network.firewall == "managed":
+        managed = self.network.firewall == "managed"
+        if managed:
             network.ensure_firewall(self.firewall(found))
-        return found
+        if not seats.in_exam(self.seat):
+            return found
+        exam = network.ensure_exam_network(client, self.hub_id, self.network.exam_subnet)
+        if managed:
+            network.ensure_firewall(network.exam_firewall(self.hub_id, found.gateway, int(self.hub.port)))
+        return exam
 
     def firewall(self, found: network.UserNetwork) -> network.Firewall:
         return network.Firewall(

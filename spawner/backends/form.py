@@ -3,16 +3,22 @@
 from typing import Any
 
 from ..errors import BerthError
+from ..operations.desk import utc_now
 from ..operations.offers import Place, look_up
+from ..operations.seats import Placed
 from ..operations.survey import Survey, survey
-from ..pages import spawn_form
+from ..pages import seat_form, spawn_form
 from ..policy.admission import profiles_for
-from ..policy.model import AtEnd, Deny, Grant, Profile, SpawnRequest
+from ..policy.model import AtEnd, Deny, Grant, LimitRules, Profile, SpawnRequest
+from . import seats
 
 
 async def render_form(spawner: Any) -> str:
-    """Render the choice of profiles, each with the decision on a plain request for it."""
+    """Render the choice of profiles, each with the decision on a plain request for it; of a seat, what it is."""
     rules = await spawner.quota_rules()
+    spawner.seat = None
+    if (seat := await seats.find_seat(spawner)) is not None:
+        return await _seat_form(spawner, seat, rules)
     offers: list[tuple[Profile, Grant | Deny]] = [
         (profile, spawner.decide(SpawnRequest(profile.slug), rules))
         for profile in profiles_for(spawner.catalogue, spawner.person, rules)
@@ -20,6 +26,17 @@ async def render_form(spawner: Any) -> str:
     chosen = str((spawner.user_options or {}).get("profile", ""))
     surveys, place, problem = await _look(spawner, offers)
     return spawn_form(offers, chosen, surveys, problem, place, AtEnd(spawner.leases.at_end))
+
+
+async def _seat_form(spawner: Any, seat: Placed | Deny, rules: LimitRules) -> str:
+    now = utc_now()
+    if isinstance(seat, Deny):
+        return seat_form(seat, now=now)
+    try:
+        place = await spawner.operate(look_up, spawner.person.name, spawner.name)
+    except BerthError:
+        place = None
+    return seat_form(seat, seats.decide(spawner, seat, rules), place, now=now)
 
 
 async def _look(

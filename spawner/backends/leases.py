@@ -7,6 +7,7 @@ the janitor then finishes it from the container's labels.
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 from collections.abc import Callable
@@ -22,11 +23,12 @@ from ..errors import BerthError, GpuRefused, LedgerUnavailable
 from ..operations import leases, offers
 from ..operations.desk import Desk
 from ..operations.inventory import doubt, gpus_of, slots_of
+from ..operations.seats import Placed
 from ..policy.gpus import Gpu, Slot
 from ..policy.leases import GpuRequest, Lease
 from ..policy.leasing import describe
 from ..policy.model import AtEnd, Deny, Grant, IfBusy, LimitRules, SpawnRequest
-from . import metrics
+from . import metrics, seats
 from .desks import in_thread, shared_desk
 from .requests import refusal
 
@@ -59,6 +61,7 @@ class GpuLeaseMixin(HasTraits):
         self.slots: tuple[Slot, ...] = ()
         self.gpus: tuple[Gpu, ...] = ()
         self.lease_id = ""
+        self.seat: Placed | None = None
         self._asking: asyncio.Future[leases.Answer] | None = None
 
     @property
@@ -98,6 +101,8 @@ class GpuLeaseMixin(HasTraits):
 
     def gpu_request(self, grant: Grant, request: SpawnRequest) -> GpuRequest:
         """Translate a granted server into a request for its GPUs."""
+        if self.seat is not None:
+            return seats.gpu_request(self.seat, self.person)
         person, profile = self.person, grant.profile
         options = {
             "profile": profile.slug,
@@ -222,7 +227,8 @@ class GpuLeaseMixin(HasTraits):
         return Deny("engine_busy", "The server that you had before is still being removed. Try again in a minute.")
 
     async def _ask_once(self, wanted: GpuRequest, request: SpawnRequest) -> leases.Answer:
-        self._asking = asyncio.ensure_future(self.operate(leases.acquire, wanted, request.if_busy))
+        acquire = functools.partial(leases.acquire, first=self.seat is not None and self.seat.first)
+        self._asking = asyncio.ensure_future(self.operate(acquire, wanted, request.if_busy))
         answer = await asyncio.shield(self._asking)
         self._asking = None
         return answer
@@ -317,6 +323,7 @@ class GpuLeaseMixin(HasTraits):
     def clear_state(self) -> None:
         super().clear_state()
         self.lease_id, self.lease, self.slots, self.gpus = "", None, (), ()
+        self.seat = None
 
 
 def _none_here(request: SpawnRequest) -> leases.Answer:

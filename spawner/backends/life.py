@@ -15,7 +15,7 @@ from ..engine.containers import LEASE_LABEL
 from ..engine.view import HUB_LABEL
 from ..errors import BerthError, EngineUnavailable, LeaseLost
 from ..policy.leases import Lease
-from ..policy.names import network_name
+from ..policy.names import exam_network_name, network_name
 from .leases import GpuLeaseMixin
 from .readiness import wait_until_ready
 from .watch import watch
@@ -105,7 +105,7 @@ class LeasedDockerSpawner(GpuLeaseMixin, DockerSpawner):
         if not answer["State"]["Running"]:
             return await self._gone("start_failed")
         self._watch()
-        ip = containers.address(answer, network_name(self.hub_id))
+        ip = self._address(answer)
         try:
             alive = await wait_until_ready(self._probe_url(ip), self._has_ended, self.ready_timeout)
         except TimeoutError:
@@ -138,6 +138,11 @@ class LeasedDockerSpawner(GpuLeaseMixin, DockerSpawner):
         await self.lease_over(lease_id, ended_at, why)
         return 0
 
+    def _address(self, answer: dict[str, Any]) -> str:
+        """Read a container's address: it is in one of the hub's networks."""
+        networks = network_name(self.hub_id), exam_network_name(self.hub_id)
+        return next(filter(None, (containers.address(answer, name) for name in networks)), "")
+
     async def get_url(self) -> str:
         """Give the server's address from the engine, for a hub that restarted before it had noted it down."""
         known = str(self.server.url)
@@ -147,7 +152,7 @@ class LeasedDockerSpawner(GpuLeaseMixin, DockerSpawner):
             answer = await self.engine.call("quick", lambda client: containers.inspect(client, self.object_id))
         except (EngineUnavailable, APIError):
             return known
-        ip = containers.address(answer, network_name(self.hub_id)) if answer else ""
+        ip = self._address(answer) if answer else ""
         return f"http://{ip}:{self.port}{self.server.base_url}" if ip else known
 
     def load_state(self, state: dict[str, Any]) -> None:

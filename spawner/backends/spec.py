@@ -16,33 +16,42 @@ from ..gpus.isolation import Enforcement, HostPlaces, Needs, needs_of
 from ..policy.gpus import Gpu, Slot
 from ..policy.leases import Lease
 from ..policy.model import Grant
-from ..policy.names import cuda_volume_name, home_volume_name
+from ..policy.names import cuda_volume_name
+from . import seats
 
 _CLEAN = "/tmp/berth-clean"  # noqa: S108  in the container, which has one user
 _TRANSLATION = "1.41"  # API version that names the keys of HostConfig: Engine 20.10's
 
 
 def build_spec(
-    spawner: Any, grant: Grant, image: str, network: UserNetwork, gpu_access: GpuAccess = NO_GPUS
+    spawner: Any,
+    grant: Grant,
+    image: str,
+    network: UserNetwork,
+    gpu_access: GpuAccess = NO_GPUS,
+    arguments: Sequence[str] = (),
 ) -> ContainerSpec:
-    """Say all about the container of a granted start. Writes the bundle of certificates, where there are extra ones."""
+    """Say all about the container of a granted start. Writes the bundle of certificates, where there are extra ones.
+
+    In an exam there is nothing of what users share with each other or with their other servers.
+    """
+    seat = spawner.seat
+    exam = seats.in_exam(seat)
     needs = needs_of_lease(spawner.slots, spawner.gpus, HostPlaces(pipes=spawner.mps_pipes, shm=spawner.mps_shm))
     environment = {
         **spawner.get_env(),
         "JUPYTER_IMAGE_SPEC": image,
         **lease_environment(spawner.slots),
         **course_environment(spawner.lease),
+        **seats.environment(seat),
         **cache_environment(spawner.hub_id, spawner.slots),
         **needs.environment,
         **clean_environment(clean=spawner.clean),
     }
-    mounts = [Mount(mount.source, mount.target, mount.read_only) for mount in spawner.mounts]
-    # What a hub's administrator has set the way of any DockerSpawner.
-    mounts += [Mount(source, bind["bind"], bind["mode"] == "ro") for source, bind in spawner.volume_binds.items()]
+    mounts = [] if exam else _shared_mounts(spawner)
+    mounts += seats.mounts(seat, spawner.data_dir, seats.data_set(spawner, seat))
     mounts += [Mount(mount.source, mount.target, mount.read_only) for mount in needs.mounts]
     mounts += cache_mounts(spawner.hub_id, spawner.slots)
-    if spawner.shared_dir:
-        mounts.append(Mount(str(spawner.shared_dir), containers.SHARED))
     if spawner.certificates:
         bundle = certificates.write_bundle(spawner.certificates, Path(spawner.data_dir) / "ca-bundle.pem")
         mounts.append(Mount(str(bundle), certificates.TARGET))
@@ -55,16 +64,26 @@ def build_spec(
         image=image,
         port=spawner.port,
         network=network.name,
-        home_volume=home_volume_name(spawner.hub_id, spawner.user.name),
+        home_volume=seats.home_volume(spawner.hub_id, spawner.user.name, seat),
         limits=grant.limits,
         environment=environment,
-        command=(*(spawner.cmd or ()), *spawner.get_args()),
+        command=(*(spawner.cmd or ()), *spawner.get_args(), *arguments),
         mounts=tuple(mounts),
         host_config={**_extra_host_config(spawner), **({"IpcMode": needs.ipc} if needs.ipc else {})},
         lease=spawner.lease_id,
         slots=tuple(slot.id for slot in spawner.slots) if spawner.lease_id else (),
         gpu_access=gpu_access,
+        exam=seat.session.id if seat is not None and exam else "",
     )
+
+
+def _shared_mounts(spawner: Any) -> list[Mount]:
+    found = [Mount(mount.source, mount.target, mount.read_only) for mount in spawner.mounts]
+    # What a hub's administrator has set the way of any DockerSpawner.
+    found += [Mount(source, bind["bind"], bind["mode"] == "ro") for source, bind in spawner.volume_binds.items()]
+    if spawner.shared_dir:
+        found.append(Mount(str(spawner.shared_dir), containers.SHARED))
+    return found
 
 
 def lease_environment(slots: Sequence[Slot]) -> dict[str, str]:

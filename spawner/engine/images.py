@@ -43,6 +43,11 @@ def exists(client: docker.APIClient, image: str) -> bool:
     return True
 
 
+def command(client: docker.APIClient, image: str) -> tuple[str, ...]:
+    """Give the command that an image runs by itself, without its entry point."""
+    return tuple(client.inspect_image(image)["Config"].get("Cmd") or ())
+
+
 def pull(client: docker.APIClient, image: str, report: Report) -> None:
     """Pull an image; `report` is called with bytes here and bytes in all, in the calling thread.
 

@@ -14,6 +14,6 @@
 """
 
 from .files import STATIC, TEMPLATES
-from .form import spawn_form
+from .form import seat_form, spawn_form
 
-__all__ = ["STATIC", "TEMPLATES", "spawn_form"]
+__all__ = ["STATIC", "TEMPLATES", "seat_form", "spawn_form"]

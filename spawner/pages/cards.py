@@ -99,7 +99,7 @@ def make_cards(offers: Offers, chosen: str, surveys: Mapping[str, Survey], probl
             profile.slug,
             profile.name,
             profile.description,
-            _facts(profile, decision),
+            facts(profile, decision),
             refusals[profile.slug],
             profile.slug == selected,
             _gpu_part(decision, surveys[profile.slug]) if profile.slug in surveys else None,
@@ -138,20 +138,20 @@ def quota_words(surveys: Mapping[str, Survey]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _facts(profile: Profile, decision: Grant | Deny) -> tuple[str, ...]:
+def facts(profile: Profile, decision: Grant | Deny) -> tuple[str, ...]:
     """Say what a profile gives, in a few words each."""
     if isinstance(decision, Grant):
         cpu, memory, gpus = decision.limits.cpu, decision.limits.memory, decision.limits.gpus
     else:
         cpu, memory, gpus = profile.size.cpu or 0, profile.size.memory or 0, profile.size.gpus or 0
-    facts = []
+    said = []
     if cpu:
-        facts.append(f"{cpu:g} CPU{'s' if cpu != 1 else ''}")
+        said.append(f"{cpu:g} CPU{'s' if cpu != 1 else ''}")
     if memory:
-        facts.append(f"{format_bytes(memory)} memory")
+        said.append(f"{format_bytes(memory)} memory")
     if gpus:
-        facts.append(gpus_words(gpus))
-    return tuple(facts)
+        said.append(gpus_words(gpus))
+    return tuple(said)
 
 
 def _refusal(profile: Profile, decision: Grant | Deny, surveys: Mapping[str, Survey], problem: str) -> str:

@@ -1,13 +1,16 @@
-"""The spawn form."""
+"""The spawn form, of servers and of seats in courses."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from jinja2 import Environment, FileSystemLoader
 
 from ..operations.offers import Place
+from ..operations.seats import Placed
 from ..operations.survey import Survey
-from ..policy.model import AtEnd
-from .cards import Offers, make_cards, make_fields, quota_words
+from ..policy.leasing import describe
+from ..policy.model import AtEnd, Deny, Grant
+from .cards import Offers, facts, make_cards, make_fields, quota_words
 from .files import TEMPLATES
 
 _ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -50,4 +53,37 @@ def spawn_form(
     cards = make_cards(offers, chosen, known, problem)
     return _ENVIRONMENT.get_template("berth-form.html").render(
         cards=cards, fields=make_fields(cards, known), quota=quota_words(known), place=place, at_end=_ends(at_end)
+    )
+
+
+def seat_form(
+    seat: Placed | Deny, decision: Grant | Deny | None = None, place: Place | None = None, *, now: datetime
+) -> str:
+    """Render what a seat in a course is, rather than a choice; outside of sessions when it can be had.
+
+    Parameters
+    ----------
+    seat
+        As `spawner.operations.seats.placed` gives it.
+    decision
+        What its server gets.
+    place
+        Its place in the queue, if it waits already.
+    """
+    template = _ENVIRONMENT.get_template("berth-seat.html")
+    if isinstance(seat, Deny):
+        return template.render(refusal=seat.reason)
+    if isinstance(decision, Deny):
+        return template.render(refusal=decision.reason)
+    return template.render(
+        title=seat.course.title,
+        session_title=seat.session.title,
+        starts_at=seat.session.starts_at.astimezone(UTC),
+        ends_at=seat.ends_at.astimezone(UTC),
+        begun=now >= seat.session.starts_at,
+        left=describe(seat.ends_at - now),
+        after=seat.after,
+        exam=seat.session.exam,
+        facts=facts(decision.profile, decision) if decision is not None else (),
+        place=place,
     )

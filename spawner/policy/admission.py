@@ -1,6 +1,7 @@
 """Whether a request is granted, and what the server then gets."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .limits import Origin, why
 from .model import DIMENSIONS, Deny, Grant, LimitRules, Limits, Person, Profile, SpawnRequest
@@ -67,6 +68,31 @@ def admit(
         profile,
         Limits(size.cpu, size.memory, size.processes, size.shm, size.open_files, gpus),
     )
+
+
+def admit_seat(
+    slug: str, gpus: int, memory: int, person: Person, profiles: Sequence[Profile], rules: LimitRules
+) -> Grant | Deny:
+    """Give a seat in a course the size of its profile: open to whoever sits there, and beyond their limits too.
+
+    Parameters
+    ----------
+    memory
+        That staff have given this seat, bytes; 0 takes the profile's.
+
+    Returns
+    -------
+    Grant or Deny
+        ``unknown_profile`` where the course's profile is gone.
+    """
+    profile = next((profile for profile in profiles if profile.slug == slug), None)
+    if profile is None:
+        text = f"The profile {slug!r} of this class is not there any more. Its instructors can choose another."
+        return Deny("unknown_profile", text)
+    size = _size(profile, why(rules, person))
+    if memory:
+        size = replace(size, memory=memory, shm=min(size.shm, memory))
+    return Grant(profile, replace(size, gpus=gpus))
 
 
 def _size(profile: Profile, explained: dict[str, Origin]) -> Limits:

@@ -55,8 +55,8 @@ class GpuRequest:
     course
         A course in whose reservations this server has a seat; empty for none.
     ends_at
-        When a seat's session ends for it, and with that its lease; None for servers that are no seats. It goes before
-        `hours`, and no quota of its user's stands against it: the course has its own limits.
+        When a seat's session ends for it, and with that its lease at the latest; None for servers that are no seats.
+        With a course it goes before `hours`, and no quota of its user's stands against it: the course has its own.
     options
         The spawn's ``user_options``, kept for a start by itself, as JSON.
     """

@@ -40,6 +40,8 @@ def _allowed(
 ) -> Terms | None:
     if request.is_seat:
         return _of_seat(pool, request, now)
+    if _is_over(request, now):
+        return None
     classes = pool.classes(request, quota.models)
     if (
         spent.gpus_held + request.count > quota.gpus
@@ -47,7 +49,7 @@ def _allowed(
         or not pool.able(classes, request.count, usable=False)
     ):
         return None
-    wanted = _wanted(request, quota)
+    wanted = _wanted(request, quota, now)
     budget = hours_to_ms(quota.gpu_hours)
     if budget is None:
         return Terms(classes, wanted)
@@ -63,16 +65,20 @@ def _allowed(
 def _of_seat(pool: Pool, request: GpuRequest, now: datetime) -> Terms | None:
     """Give a seat what its session does: the reservation is the course's, and so are the limits."""
     classes = pool.classes(request, ALL)
-    if request.ends_at is None or request.ends_at <= now or not pool.able(classes, request.count, usable=False):
+    if request.ends_at is None or _is_over(request, now) or not pool.able(classes, request.count, usable=False):
         return None
     return Terms(classes, request.ends_at - now)
 
 
+def _is_over(request: GpuRequest, now: datetime) -> bool:
+    return request.ends_at is not None and request.ends_at <= now
+
+
 def _refusal(pool: Pool, request: GpuRequest, quota: Quota, spent: Spent, rules: LeaseRules, now: datetime) -> Deny:
     """Say why a request is not allowed."""
+    if _is_over(request, now):
+        return Deny("no_session", "The session of this seat is over.")
     if request.is_seat:
-        if request.ends_at is not None and request.ends_at <= now:
-            return Deny("no_session", "The session of this seat is over.")
         return _nothing_fits(pool, request, replace(quota, models=ALL))
     if not any(_fits_a_node(pool, slot_class, request.count) for slot_class in pool.classes(request, quota.models)):
         return _nothing_fits(pool, request, quota)
@@ -85,7 +91,7 @@ def _refusal(pool: Pool, request: GpuRequest, quota: Quota, spent: Spent, rules:
             "Ask for less: a lease can be extended while nobody waits.",
         )
     budget = round(quota.gpu_hours * _HOUR_MS)
-    needed = _ms_up(rules.shortest if request.hours is None else _wanted(request, quota)) * request.count
+    needed = _ms_up(rules.shortest if request.hours is None else _wanted(request, quota, now)) * request.count
     again = free_again_at(spent.past, needed, budget, now, rules.window)
     # To the next full minute, or it would not be true yet at the time that is shown.
     when = (
@@ -101,8 +107,9 @@ def _refusal(pool: Pool, request: GpuRequest, quota: Quota, spent: Spent, rules:
     )
 
 
-def _wanted(request: GpuRequest, quota: Quota) -> timedelta:
-    return lease_length(quota.lease_hours if request.hours is None else request.hours)
+def _wanted(request: GpuRequest, quota: Quota, now: datetime) -> timedelta:
+    length = lease_length(quota.lease_hours if request.hours is None else request.hours)
+    return length if request.ends_at is None else min(length, request.ends_at - now)
 
 
 def _left(budget: int, spent: Spent) -> int:
