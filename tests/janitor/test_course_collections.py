@@ -6,7 +6,7 @@ import io
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from spawner.engine.containers import USER_LABEL
 from spawner.engine.view import HUB_LABEL
 from spawner.engine.volumes import make_volume
 from spawner.errors import EngineUnavailable, LedgerUnavailable
-from spawner.janitor import course_collections
 from spawner.janitor.course_collections import collection_steps, places_of
 from spawner.operations import collections, courses, seats, sessions
 from spawner.operations.sessions import Plan, Planned
@@ -120,7 +119,9 @@ def test_at_the_end_of_a_session(there: Watch) -> None:
 @pytest.mark.parametrize("runs", [True, False])
 def test_of_a_server_that_runs_or_has_ended(there: Watch, client: docker.APIClient, tiny: str, runs: bool) -> None:
     path = home(there, "ann")
-    binds = {home_volume_name(there.post.hub_id, "ann"): {"bind": "/home/jovyan", "mode": "rw"}}
+    binds: dict[str, Mapping[str, str]] = {
+        home_volume_name(there.post.hub_id, "ann"): {"bind": "/home/jovyan", "mode": "rw"}
+    }
     container = client.create_container(
         tiny, labels={HUB_LABEL: there.post.hub_id}, host_config=client.create_host_config(binds=binds)
     )["Id"]
@@ -139,7 +140,7 @@ def test_of_a_server_that_runs_or_has_ended(there: Watch, client: docker.APIClie
 def test_staff_read_it_in_their_seats(there: Watch, client: docker.APIClient, tiny: str) -> None:
     """New archives show up in a container that runs, for a user of another uid, who cannot change them."""
     at = directory(there).create()
-    binds = {str(at.collected): {"bind": "/opt/berth/course/collected", "mode": "ro"}}
+    binds: dict[str, Mapping[str, str]] = {str(at.collected): {"bind": "/opt/berth/course/collected", "mode": "ro"}}
     container = client.create_container(
         tiny, labels={HUB_LABEL: there.post.hub_id}, host_config=client.create_host_config(binds=binds)
     )["Id"]
@@ -208,7 +209,7 @@ def test_what_the_ledger_does_not_know_is_not_kept(there: Watch, monkeypatch: py
         def fail(*_: object, **__: object) -> None:
             raise LedgerUnavailable("The ledger is locked.")
 
-        patch.setattr(course_collections.collections, "note", fail)
+        patch.setattr(collections, "note", fail)
         step = there.look(collection_steps)[0]
         with pytest.raises(LedgerUnavailable):
             step.carry_out()
