@@ -48,11 +48,21 @@ def course_version(course: Course) -> str:
     return etag_of([course.id, course.version])
 
 
-def make(here: Console, caller: Caller, course: Course, why: str, instructor: str = "", _: Words = same) -> Course:
+def make(
+    here: Console,
+    caller: Caller,
+    course: Course,
+    why: str,
+    instructor: str = "",
+    unread: Mapping[str, str] | None = None,
+    _: Words = same,
+) -> Course:
     """Make a course.
 
     Parameters
     ----------
+    unread
+        What was typed and cannot be read, by the names of fields.
     instructor
         Who is its first, if not the caller; for admins.
 
@@ -67,7 +77,7 @@ def make(here: Console, caller: Caller, course: Course, why: str, instructor: st
     if caller.kind != "user" and not instructor:
         raise Invalid({"instructor": _("A service names the person who is to be the instructor.")})
     course = completed(course)
-    if wrong := mistakes(here, offer(here, caller), course, None, _):
+    if wrong := {**mistakes(here, offer(here, caller), course, None, _), **(unread or {})}:
         raise Invalid(wrong)
     answer = courses.create(here.desk, course, caller.name, why, instructor=instructor)
     if isinstance(answer, Deny):
@@ -80,9 +90,15 @@ def make(here: Console, caller: Caller, course: Course, why: str, instructor: st
 
 
 def change(
-    here: Console, within: InCourse, values: Mapping[str, Any], why: str, check: Check | None, _: Words = same
+    here: Console,
+    within: InCourse,
+    values: Mapping[str, Any],
+    why: str,
+    check: Check | None,
+    unread: Mapping[str, str] | None = None,
+    _: Words = same,
 ) -> Course:
-    """Change some values of a course.
+    """Change some values of a course; see `make`.
 
     Raises
     ------
@@ -92,7 +108,7 @@ def change(
     """
     was = within.course
     wanted = completed(replace(was, **values))
-    if wrong := mistakes(here, offer(here, within.caller), wanted, was, _):
+    if wrong := {**mistakes(here, offer(here, within.caller), wanted, was, _), **(unread or {})}:
         raise Invalid(wrong)
     said = {name: getattr(wanted, name) for name in (*values, "folder", "branch", "models", "kinds", "memory")}
     answer = courses.change(here.desk, was.id, within.caller.name, why, check, **said)
