@@ -2,125 +2,40 @@
 
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 import requests
-from docker.models.containers import Container
 from playwright.sync_api import Browser, Page, expect
 
 from ..support import nvml
-from ..support.browser import chromium, visitor
-from ..support.lease_hub import TOKEN, LeaseHub, answer, message, running_lease_hub
-from ..support.ports import free_ports
+from ..support.lease_hub import LeaseHub, answer, message
 from ..support.waiting import eventually
+from .labs import TOASTS, Lab, browser, hub, open_lab, page, serve, toast, until
+
+__all__ = ["browser", "hub", "page", "serve"]
 
 pytestmark = [pytest.mark.docker, pytest.mark.image, pytest.mark.browser, pytest.mark.timeout(600)]
 
 STATUS = ".berth-Lease-button"
-TOASTS = ".Toastify__toast"
 SIMULATED = {"BERTH_GPU_COUNT": "1", "BERTH_GPU_SIMULATED": "1"}
 HALF_AN_HOUR = message("end-30", "Your GPU lease ends in 30 minutes.", "extend", "release")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def hub(engine: docker.DockerClient) -> Iterator[LeaseHub]:
-    bridge = engine.networks.get("bridge").attrs["IPAM"]["Config"][0]
-    gateway = bridge.get("Gateway") or str(ip_network(bridge["Subnet"])[1])
-    with running_lease_hub(gateway) as started:
-        yield started
-
-
-class Lab:
-    """A user's server, on a port of this machine."""
-
-    def __init__(self, container: Container, port: int) -> None:
-        self.container = container
-        self.url = f"http://127.0.0.1:{port}/user/ada/"
-        eventually(self._answers, 60)
-
-    def _answers(self) -> bool:
-        try:
-            return requests.get(f"{self.url}api", timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
-    def ask(self, path: str, method: str = "GET", body: object = None) -> requests.Response:
-        headers = {"Authorization": f"token {TOKEN}"}
-        return requests.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=60)
-
-    @property
-    def log(self) -> str:
-        text = self.container.logs()
-        assert isinstance(text, bytes)
-        return text.decode()
-
-
-@pytest.fixture
-def serve(start: Callable[..., Container], hub: LeaseHub) -> Callable[..., Lab]:
-    def run(*command: str, volumes: dict[str, Any] | None = None, **environment: str) -> Lab:
-        port = free_ports(1)[0]
-        container = start(
-            list(command) or None,
-            volumes=volumes or {},
-            environment=hub.environment(**environment),
-            ports={"8888/tcp": ("127.0.0.1", port)},
-        )
-        return Lab(container, port)
-
-    return run
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    with visitor(browser) as page:
-        # Under the proxy's one address, which is not here, this is the hub's.
-        page.context.route("**/hub/**", lambda route: route.fulfill(body="a page of the hub"))
-        page.set_viewport_size({"width": 1280, "height": 800})
-        page.context.set_extra_http_headers({"Authorization": f"token {TOKEN}"})
-        yield page
-
-
-def _open(page: Page, lab: Lab, path: str = "lab?reset") -> None:
-    page.goto(f"{lab.url}{path}")
-    expect(page.locator("#jp-main-dock-panel")).to_be_visible(timeout=60_000)
-
-
-def _until(page: Page, true: Callable[[], object], seconds: float = 20) -> None:
-    """Wait and let the page work: its requests go through this thread."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        page.wait_for_timeout(50)
 
 
 def _save(page: Page, lab: Lab, **body: object) -> dict[str, Any]:
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(lab.ask, "berth/save", "POST", body)
-        _until(page, asked.done, 30)
+        until(page, asked.done, 30)
         return dict(asked.result().json())
-
-
-def _toast(page: Page, text: str) -> Any:
-    return page.locator(TOASTS).filter(has_text=text)
 
 
 def test_the_lease_and_its_warnings_are_shown(serve: Callable[..., Lab], hub: LeaseHub, page: Page) -> None:
     lab = serve(**SIMULATED)
     hub.answer = answer(simulated=True, left_seconds=5400)
-    _open(page, lab)
+    open_lab(page, lab)
     item = page.locator(STATUS)
     expect(item).to_have_text(
         re.compile(r"^Simulated GPU: NVIDIA A100-SXM4-80GB \(hardware\) · 1 h (29|30) min left$"), timeout=30_000
@@ -133,16 +48,16 @@ def test_the_lease_and_its_warnings_are_shown(serve: Callable[..., Lab], hub: Le
         hub.answer = answer(
             message(f"end-{minutes}", text, "extend", "release", level=level), left_seconds=minutes * 60
         )
-        expect(_toast(page, text)).to_be_visible(timeout=15_000)
+        expect(toast(page, text)).to_be_visible(timeout=15_000)
         expect(page.locator(TOASTS)).to_have_count(1)
-        expect(_toast(page, text).get_by_role("button", name="Release GPU")).to_be_visible()
-        expect(_toast(page, text).get_by_role("alert")).to_be_visible()
+        expect(toast(page, text).get_by_role("button", name="Release GPU")).to_be_visible()
+        expect(toast(page, text).get_by_role("alert")).to_be_visible()
     expect(item).to_have_text(re.compile(r"· 1:\d\d left$"))
     # What was put away stays away, in this tab and after a reload.
     page.locator(TOASTS).get_by_role("button", name="Hide notification").click()
     expect(page.locator(TOASTS)).to_have_count(0)
     asked = hub.count("GET /hub/api/berth/lease")
-    _until(page, lambda: hub.count("GET /hub/api/berth/lease") > asked + 1)
+    until(page, lambda: hub.count("GET /hub/api/berth/lease") > asked + 1)
     expect(page.locator(TOASTS)).to_have_count(0)
     # By hand and by keyboard: all about the lease.
     item.focus()
@@ -158,17 +73,17 @@ def test_the_lease_and_its_warnings_are_shown(serve: Callable[..., Lab], hub: Le
 def test_one_click_extends_and_a_refusal_is_told(serve: Callable[..., Lab], hub: LeaseHub, page: Page) -> None:
     lab = serve(**SIMULATED)
     hub.answer = answer(HALF_AN_HOUR, left_seconds=1800, poll_seconds=600)
-    _open(page, lab)
+    open_lab(page, lab)
     hub.extend = (403, {"message": "Two people wait for this GPU.", "reason": "others_wait"})
-    _toast(page, "ends in 30 minutes").get_by_role("button", name="Extend").click(timeout=30_000)
-    expect(_toast(page, "Two people wait for this GPU.")).to_be_visible()
+    toast(page, "ends in 30 minutes").get_by_role("button", name="Extend").click(timeout=30_000)
+    expect(toast(page, "Two people wait for this GPU.")).to_be_visible()
     assert hub.heard["extend"] == [{"hours": None}]
 
     hub.extend = (200, {"ends_at": hub.answer["lease"]["ends_at"], "text": "Extended by two hours."})
     hub.answer = answer(left_seconds=9000, poll_seconds=600)
     page.locator(STATUS).click()
     page.get_by_role("dialog").get_by_role("button", name="Extend").click()
-    expect(_toast(page, "Extended by two hours.")).to_be_visible()
+    expect(toast(page, "Extended by two hours.")).to_be_visible()
     # Seen at once, long before the server asks again by itself.
     expect(page.locator(STATUS)).to_have_text(re.compile(r"2 h (29|30) min left$"))
     assert len(hub.heard["extend"]) == 2
@@ -176,7 +91,7 @@ def test_one_click_extends_and_a_refusal_is_told(serve: Callable[..., Lab], hub:
     hub.stop()
     page.locator(STATUS).click()
     page.get_by_role("dialog").get_by_role("button", name="Extend").click()
-    expect(_toast(page, "The hub does not answer at the moment.")).to_be_visible()
+    expect(toast(page, "The hub does not answer at the moment.")).to_be_visible()
 
 
 def _edit_notebook(page: Page, lab: Lab, name: str, text: str) -> None:
@@ -191,7 +106,7 @@ def _edit_notebook(page: Page, lab: Lab, name: str, text: str) -> None:
     kernel = {"name": "python3", "display_name": "TensorFlow 2.9", "language": "python"}
     content = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     assert lab.ask(f"api/contents/{name}", "PUT", {"type": "notebook", "format": "json", "content": content}).ok
-    _open(page, lab, f"lab/tree/{name}?reset")
+    open_lab(page, lab, f"lab/tree/{name}?reset")
     editor = page.locator(".jp-Notebook:visible .cm-content").first
     expect(editor).to_be_visible(timeout=30_000)
     expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=60_000)
@@ -213,14 +128,14 @@ def test_saving_saves_what_has_changed(serve: Callable[..., Lab], hub: LeaseHub,
     done = _save(page, lab, seconds=10, reason="The GPU lease has ended.")
     assert done == {"pages": 1, "answered": 1, "saved": 1, "failed": 0, "unsaved": []}
     assert _source(lab, "train.ipynb") == "epochs = 42"
-    expect(_toast(page, "The GPU lease has ended.")).to_be_visible()
+    expect(toast(page, "The GPU lease has ended.")).to_be_visible()
 
     # What cannot be saved is named, here and there.
     assert lab.container.exec_run(["chmod", "a-w", "/home/jovyan/train.ipynb", "/home/jovyan"]).exit_code == 0
     editor.fill("epochs = 43")
     done = _save(page, lab, seconds=5)
     assert (done["saved"], done["failed"], done["unsaved"]) == (0, 1, ["train.ipynb"])
-    expect(_toast(page, "Not saved: train.ipynb")).to_be_visible()
+    expect(toast(page, "Not saved: train.ipynb")).to_be_visible()
 
     # Nobody in particular may not have it saved.
     assert requests.post(f"{lab.url}berth/save", json={}, timeout=30).status_code == 403
@@ -231,7 +146,7 @@ def test_release_saves_first_and_leads_to_the_hub(serve: Callable[..., Lab], hub
     lab = serve(**SIMULATED)
     hub.answer = answer(HALF_AN_HOUR, left_seconds=1800)
     _edit_notebook(page, lab, "work.ipynb", "kept = True")
-    _toast(page, "ends in 30 minutes").get_by_role("button", name="Release GPU").click(timeout=30_000)
+    toast(page, "ends in 30 minutes").get_by_role("button", name="Release GPU").click(timeout=30_000)
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Kernels stop")
     dialog.get_by_role("button", name="Keep the GPU").click()
@@ -239,7 +154,7 @@ def test_release_saves_first_and_leads_to_the_hub(serve: Callable[..., Lab], hub
     page.locator(STATUS).click()
     dialog.get_by_role("button", name="Release GPU…").click()
     dialog.get_by_role("button", name="Release and go on without").click()
-    _until(page, lambda: hub.heard["release"] == [{"at_end": "cpu"}])
+    until(page, lambda: hub.heard["release"] == [{"at_end": "cpu"}])
     assert _source(lab, "work.ipynb") == "kept = True"
     lab.container.stop(timeout=5)
     page.wait_for_url(re.compile(r"/hub/spawn-pending/ada$"), timeout=30_000, wait_until="commit")
@@ -247,14 +162,14 @@ def test_release_saves_first_and_leads_to_the_hub(serve: Callable[..., Lab], hub
 
 def test_a_hub_that_goes_and_comes_back(serve: Callable[..., Lab], hub: LeaseHub, page: Page) -> None:
     lab = serve(**SIMULATED)
-    _open(page, lab)
+    open_lab(page, lab)
     item = page.locator(STATUS)
     expect(item).to_have_text(re.compile("left$"), timeout=30_000)
     hub.stop()
     expect(item).to_have_text(re.compile("left · hub away$"), timeout=30_000)
     hub.answer = answer(message("hello", "The hub was restarted.", level="info"), left_seconds=4000)
     hub.start()
-    expect(_toast(page, "The hub was restarted.")).to_be_visible(timeout=60_000)
+    expect(toast(page, "The hub was restarted.")).to_be_visible(timeout=60_000)
     expect(item).to_have_text(re.compile("1 h 06 min left$"))
     assert "Traceback" not in lab.log
 
@@ -264,8 +179,8 @@ def test_a_hub_without_leases_leaves_no_trace(serve: Callable[..., Lab], hub: Le
     lab = serve()
     errors: list[str] = []
     page.on("console", lambda entry: errors.append(entry.text) if entry.type == "error" else None)
-    _open(page, lab)
-    _until(page, lambda: hub.count("GET /hub/api/berth/lease") == 1)
+    open_lab(page, lab)
+    until(page, lambda: hub.count("GET /hub/api/berth/lease") == 1)
     expect(page.locator(".jp-Launcher")).to_be_visible(timeout=30_000)
     expect(page.locator(STATUS)).to_be_hidden()
     expect(page.locator(TOASTS)).to_have_count(0)
@@ -280,14 +195,14 @@ def test_a_lost_gpu_is_told_and_a_restart_offered(serve: Callable[..., Lab], hub
     # A lease of a GPU that is not simulated, in a container into which no driver was put.
     lab = serve(BERTH_GPU_COUNT="1")
     _edit_notebook(page, lab, "long.ipynb", "kept = 1")
-    toast = _toast(page, "libnvidia-ml.so.1 is not in this container")
-    expect(toast).to_be_visible(timeout=30_000)
+    told = toast(page, "libnvidia-ml.so.1 is not in this container")
+    expect(told).to_be_visible(timeout=30_000)
     expect(page.locator(STATUS)).to_have_text(re.compile("GPU lost$"))
     assert lab.ask("berth/check").json()["lost"]
-    _until(page, lambda: any(report["gpu"]["problem"] for report in hub.heard["report"]))
-    toast.get_by_role("button", name="Save and restart").click()
+    until(page, lambda: any(report["gpu"]["problem"] for report in hub.heard["report"]))
+    told.get_by_role("button", name="Save and restart").click()
     page.get_by_role("dialog").get_by_role("button", name="Save and restart").click()
-    _until(page, lambda: hub.heard["restart"] == [{}])
+    until(page, lambda: hub.heard["restart"] == [{}])
     assert _source(lab, "long.ipynb") == "kept = 1"
     lab.container.stop(timeout=5)
     page.wait_for_url(re.compile(r"/hub/spawn-pending/ada$"), timeout=30_000, wait_until="commit")
@@ -308,23 +223,23 @@ def test_unknown_error_is_a_gpu_lost_and_found_again(
     seen = lab.ask("berth/check").json()
     assert (seen["expected"], seen["seen"], seen["lost"], seen["problem"]) == (1, 1, False, "")
     assert [device["model"] for device in seen["devices"]] == ["NVIDIA A100-SXM4-80GB"]
-    _open(page, lab)
+    open_lab(page, lab)
     expect(page.locator(STATUS)).to_have_text(re.compile("left$"), timeout=30_000)
 
     script.write_text(f"fail nvmlInit_v2 999\n{one_gpu}")
     assert lab.ask("berth/check").json()["lost"]
-    expect(_toast(page, "NVML: Unknown Error. This server has lost its GPU")).to_be_visible()
+    expect(toast(page, "NVML: Unknown Error. This server has lost its GPU")).to_be_visible()
     expect(page.locator(STATUS)).to_have_text(re.compile("GPU lost$"))
     hub.offers_restart = False
     with page.context.expect_page() as opened:
-        _toast(page, "Unknown Error").get_by_role("button", name="Save and restart").click()
+        toast(page, "Unknown Error").get_by_role("button", name="Save and restart").click()
         page.get_by_role("dialog").get_by_role("button", name="Save and restart").click()
     opened.value.wait_for_url(re.compile("/hub/home$"), wait_until="commit")
 
     script.write_text(one_gpu)
     assert not lab.ask("berth/check").json()["lost"]
     expect(page.locator(STATUS)).to_have_text(re.compile("left$"))
-    expect(_toast(page, "Unknown Error")).to_have_count(0)
+    expect(toast(page, "Unknown Error")).to_have_count(0)
 
 
 @pytest.mark.parametrize("command", ["berth-singleuser", "jupyterhub-singleuser"])

@@ -25,16 +25,23 @@ class LeaseHub:
         Whether ``POST /berth/lease/restart`` exists.
     asked
         Method and path of every request.
+    hand
+        Status and body for ``POST /berth/class/hand``.
     heard
-        Bodies of the posts to ``/berth/lease/...``, by the last part of the path.
+        Bodies of the posts to ``/berth/lease/...`` and ``/berth/class/...``, by the last part of the path.
+    visitors
+        Who else may come, by their tokens.
     """
 
     def __init__(self, host: str) -> None:
         self.answer: dict[str, Any] | None = answer()
         self.extend: tuple[int, dict[str, Any]] = (200, {"ends_at": _iso(7200), "text": "Extended by two hours."})
+        self.hand: tuple[int, dict[str, Any]] = (200, {"raised": True, "place": 1})
         self.offers_restart = True
+        self.visitors: dict[str, str] = {}
         self.asked: list[str] = []
-        self.heard: dict[str, list[dict[str, Any]]] = {"extend": [], "release": [], "restart": [], "report": []}
+        posts = ("extend", "release", "restart", "report", "hand", "deliveries")
+        self.heard: dict[str, list[dict[str, Any]]] = {name: [] for name in posts}
         self._host, self._port = host, 0
         self._server: ThreadingHTTPServer | None = None
 
@@ -80,7 +87,9 @@ class LeaseHub:
         self.heard[path].append(body)
         if path == "extend":
             return self.extend
-        return (204, None) if path == "report" else (202, {})
+        if path == "hand":
+            return self.hand
+        return (204, None) if path in {"report", "deliveries"} else (202, {})
 
 
 @contextmanager
@@ -113,6 +122,37 @@ def answer(*messages: dict[str, Any], poll_seconds: int = 2, **lease: Any) -> di
     return {"now": _iso(0), "lease": values | lease, "messages": list(messages), "poll_seconds": poll_seconds}
 
 
+def class_answer(*messages: dict[str, Any], poll_seconds: int = 2, **values: Any) -> dict[str, Any]:
+    """What the hub says to a seat without GPUs, of a class with 42 minutes to go; `values` changes it."""
+    left = values.pop("left_seconds", 2520)
+    part = {
+        "course": "ml",
+        "title": "Machine learning",
+        "session": "session-1",
+        "session_title": "Week 2",
+        "starts_at": _iso(left - 5400),
+        "ends_at": _iso(left),
+        "left_seconds": left,
+        "exam": False,
+        "staff": False,
+        "hand": {"raised": False, "place": None},
+        "messages": [],
+        "pushes": [],
+        "files": [],
+    }
+    return {
+        "now": _iso(0),
+        "lease": None,
+        "class": part | values,
+        "messages": list(messages),
+        "poll_seconds": poll_seconds,
+    }
+
+
+def announcement(name: str, text: str, kind: str = "broadcast", by: str = "ines", ago: float = 60) -> dict[str, Any]:
+    return {"id": name, "kind": kind, "text": text, "by": by, "at": _iso(-ago)}
+
+
 def message(name: str, text: str, *actions: str, level: str = "warning") -> dict[str, Any]:
     return {"id": name, "level": level, "text": text, "at": _iso(0), "actions": list(actions)}
 
@@ -136,8 +176,12 @@ def _handler(hub: LeaseHub) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
             self.close_connection = True
 
+        @property
+        def token(self) -> str:
+            return (self.headers.get("Authorization", "").split() or [""])[-1]
+
         def known(self) -> bool:
-            return self.headers.get("Authorization", "").split()[-1:] == [TOKEN]
+            return self.token == TOKEN
 
         def do_GET(self) -> None:
             hub.asked.append(f"GET {self.path}")
@@ -149,8 +193,9 @@ def _handler(hub: LeaseHub) -> type[BaseHTTPRequestHandler]:
                 else:
                     self.say(200, hub.answer)
             elif self.path.startswith("/hub/api/user"):
-                user = {"kind": "user", "name": USER, "scopes": [f"access:servers!server={USER}/"], "groups": []}
-                self.say(200 if self.known() else 403, user if self.known() else {"message": "who?"})
+                name = USER if self.known() else hub.visitors.get(self.token)
+                user = {"kind": "user", "name": name, "scopes": [f"access:servers!server={USER}/"], "groups": []}
+                self.say(200 if name else 403, user if name else {"message": "who?"})
             elif self.path.startswith("/hub/api"):
                 self.say(200, {"version": "6.1.1"})
             else:
@@ -159,13 +204,13 @@ def _handler(hub: LeaseHub) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             hub.asked.append(f"POST {self.path}")
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
-            prefix = "/hub/api/berth/lease/"
-            if not self.path.startswith(prefix):
+            group, _, name = self.path.removeprefix("/hub/api/berth/").partition("/")
+            if group not in {"lease", "class"}:
                 self.say(200, {})
             elif not self.known():
                 self.say(403, {"status": 403, "message": "Forbidden"})
             else:
-                self.say(*hub.post(self.path.removeprefix(prefix), body))
+                self.say(*hub.post(name, body))
 
         def log_message(self, *_: object) -> None:
             pass

@@ -1,11 +1,14 @@
-"""The user's side of a GPU lease: asks the hub about it, tells open pages, reports what the kernels do.
+"""The user's side of a GPU lease and of a class: asks the hub, tells open pages, reports what the kernels do.
 
 Everything stays off, quietly, where there is no hub or the hub has no leases.
 
 ============== =======================================================================================
-`lease_hub`    the hub's API for leases
+`lease_hub`    the hub's API for leases and classes
 `watch`        the loop that asks and reports at the pace which the hub gives
 `gpu`          whether the container still reaches its GPUs, and the self-check of its start
+`seat`         what a server does for its class: fetches what staff have sent, says who is there
+`pushes`       a file that staff have sent, put into the home over nothing that is there
+`materials`    the course's materials, put into the home and merged with its user's work
 `pages`        the open pages of JupyterLab, by WebSocket
 `handlers`     REST for those pages and for the hub, below ``{base_url}berth/``
 ============== =======================================================================================

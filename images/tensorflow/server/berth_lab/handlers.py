@@ -5,6 +5,8 @@
 `extend`    POST  ``{"hours": number or null}``: what the hub says of the lease's new end
 `release`   POST  ``{"at_end": "cpu" or "stop"}``
 `restart`   POST  stops and starts the server, where the hub offers that
+`hand`      POST  ``{"raised": bool}``: in a class, asks for help or no more; answers with the place in the order
+`materials` POST  fetches the course's materials again; answers with what became of it
 `save`      POST  ``{"seconds": 5, "reason": ""}``: all open pages save; answers with counts
 `check`     GET   whether the container reaches its GPUs, found out now
 `pages`           the WebSocket of a page
@@ -30,7 +32,7 @@ _SAVE_SECONDS_MOST = 30.0
 
 def add_handlers(web_app: Any, watch: Watch) -> None:
     base = web_app.settings["base_url"]
-    pages = (Lease, Extend, Release, Restart, Save, Check)
+    pages = (Lease, Extend, Release, Restart, Hand, Materials, Save, Check)
     rules = [(f"{base}berth/{page.path}", page, {"watch": watch}) for page in pages]
     web_app.add_handlers(".*$", [*rules, (f"{base}berth/pages", PageSocket, {"pages": watch.pages})])
 
@@ -113,6 +115,29 @@ class Restart(_Handler):
     async def post(self) -> None:
         if await self.ask(self.watch.restart()):
             self.say({}, 202)
+
+
+class Hand(_Handler):
+    path = "hand"
+
+    @authenticated
+    @authorized
+    async def post(self) -> None:
+        raised = self.body().get("raised")
+        if not isinstance(raised, bool):
+            raise HTTPError(400, "raised must be true or false.")
+        answer = await self.ask(self.watch.hand(raised))
+        if answer is not None:
+            self.say(answer)
+
+
+class Materials(_Handler):
+    path = "materials"
+
+    @authenticated
+    @authorized
+    async def post(self) -> None:
+        self.say(await self.watch.materials.fetch())
 
 
 class Save(_Handler):

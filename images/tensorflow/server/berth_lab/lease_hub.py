@@ -1,4 +1,4 @@
-"""The hub's API for leases, as a user's server sees it."""
+"""The hub's API for leases and classes, as a user's server sees it."""
 
 import asyncio
 import json
@@ -64,6 +64,14 @@ class LeaseHub:
 
     async def report(self, report: dict[str, Any]) -> None:
         await self._ask("POST", "berth/lease/report", report)
+
+    async def hand(self, raised: bool) -> dict[str, Any]:
+        """Ask for help in a class, or no more; gives ``raised`` and ``place``."""
+        return dict(await self._ask("POST", "berth/class/hand", {"raised": raised}))
+
+    async def deliveries(self, items: list[dict[str, Any]]) -> None:
+        """Say what became of files that staff have sent."""
+        await self._ask("POST", "berth/class/deliveries", {"items": items})
 
     async def _ask(self, method: str, path: str, body: object = None) -> Any:
         # Stood in for by tornado's client in the lean start, see berth_deferred.

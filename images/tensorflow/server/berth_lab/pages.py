@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +20,13 @@ class Pages:
     ----------
     state
         Gives what a page is told.
+    moved
+        Called when somebody comes, goes, or does something after a while.
     """
 
-    def __init__(self, state: Callable[[], dict[str, Any]]) -> None:
-        self._state = state
+    def __init__(self, state: Callable[[], dict[str, Any]], moved: Callable[[], None] = lambda: None) -> None:
+        self._state, self._moved = state, moved
+        self._active: dict[str, float] = {}
         self._open: dict[PageSocket, dict[int, asyncio.Future[dict[str, Any]]]] = {}
         self._saves = 0
 
@@ -32,10 +36,34 @@ class Pages:
     def add(self, page: "PageSocket") -> None:
         self._open[page] = {}
         page.send({"type": "state", **self._state()})
+        self._moved()
 
     def remove(self, page: "PageSocket") -> None:
         for future in self._open.pop(page, {}).values():
             future.cancel()
+        self._moved()
+
+    def people(self) -> set[str]:
+        """Give the names of all who have a page open."""
+        return {page.person for page in self._open if page.person}
+
+    def used_by(self, person: str) -> bool:
+        """Tell whether somebody has a page open and has done something with it.
+
+        A tab that was left open long ago comes back by itself when the server starts; nobody need be there.
+        """
+        return any(page.person == person and page.used for page in self._open)
+
+    def active_at(self, person: str) -> float | None:
+        """Tell when somebody last did something on a page, by the monotonic clock."""
+        return self._active.get(person)
+
+    def active(self, page: "PageSocket") -> None:
+        """Note that who looks at a page does something."""
+        if page.person:
+            page.used = True
+            self._active[page.person] = time.monotonic()
+            self._moved()
 
     def tell(self) -> None:
         """Send the state to all pages."""
@@ -88,6 +116,9 @@ class Pages:
 class PageSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
     """One page's connection."""
 
+    person = ""
+    used = False
+
     def initialize(self, pages: Pages) -> None:
         self._pages = pages
 
@@ -99,6 +130,7 @@ class PageSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
     def open(self, *args: Any, **kwargs: Any) -> None:
         super().open(*args, **kwargs)
+        self.person = _person(self.current_user)
         self._pages.add(self)
 
     def send(self, message: dict[str, Any]) -> None:
@@ -110,7 +142,9 @@ class PageSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
     def on_message(self, message: str | bytes) -> None:
         try:
             said = json.loads(message)
-            if said["type"] == "saved":
+            if said["type"] == "active":
+                self._pages.active(self)
+            elif said["type"] == "saved":
                 self._pages.answered(self, int(said["id"]), _result(said))
         except (ValueError, KeyError, TypeError):
             self.log.warning("berth: a page said what cannot be understood")
@@ -125,6 +159,12 @@ def _result(said: dict[str, Any]) -> dict[str, Any]:
         "failed": int(said.get("failed", 0)),
         "unsaved": [str(path) for path in said.get("unsaved", [])],
     }
+
+
+def _person(user: Any) -> str:
+    """Give the name of who looks at a page; empty for a program with a token of its own."""
+    hub_user = getattr(user, "hub_user", {})
+    return str(user.username) if hub_user.get("kind") == "user" else ""
 
 
 async def _allowed(handler: JupyterHandler) -> bool:

@@ -1,4 +1,4 @@
-"""The loop that asks the hub about the lease and reports to it, at the pace which the hub gives."""
+"""The loop that asks the hub about the lease and the class, and reports to it, at the pace which the hub gives."""
 
 import asyncio
 import logging
@@ -9,26 +9,34 @@ from typing import Any, Self
 
 from . import gpu
 from .lease_hub import HubAway, LeaseHub, NoLeases, Refused
+from .materials import Materials
 from .pages import Pages
+from .seat import Seat
 
 _PACE = (2, 600)  # seconds between questions, whatever the hub says
 _AWAY = (2, 60)  # seconds until the first and, doubling, between later tries while the hub is away
 _WITHOUT_LEASES = 900  # a hub may be replaced by one that has them
 _GPU_PACE = 30  # seconds between looks at the GPUs: each is a process
+_BREATH = 1  # second between questions, whatever happens meanwhile
 _SELF_CHECK_DELAY = 5  # seconds: the first page and kernel go first
 
 
 class Watch:
-    """What is known of the lease, kept fresh.
+    """What is known of the lease and the class, kept fresh.
 
     Attributes
     ----------
     pages
         The open pages, told of every change.
+    materials
+        Of the course in which this server is a seat.
     """
 
     def __init__(self, hub: LeaseHub | None, kernels: Any, log: logging.Logger) -> None:
-        self.pages = Pages(self.state)
+        self.pages = Pages(self.state, self._moved)
+        self.materials = Materials(log, self.pages.tell)
+        self._seat = Seat(self.pages, log)
+        self._reported: dict[str, Any] = {}
         self._hub, self._kernels, self._log = hub, kernels, log
         self._answer: dict[str, Any] | None = None
         self._answered = 0.0  # by the monotonic clock
@@ -50,6 +58,8 @@ class Watch:
         self._tasks.append(asyncio.create_task(self._run(), name="berth-lease"))
         if gpu.expected():
             self._tasks.append(asyncio.create_task(self._check_self(), name="berth-selfcheck"))
+        if self.materials.expected():
+            self._tasks.append(asyncio.create_task(self.materials.keep_trying(), name="berth-materials"))
 
     def state(self) -> dict[str, Any]:
         """Give what pages are told; without leases that is ``{"on": False}``.
@@ -58,17 +68,29 @@ class Watch:
         """
         if self._answer is None:
             return {"on": False}
-        lease = self._answer["lease"]
-        if lease:
-            passed = int(time.monotonic() - self._answered)
-            lease = {**lease, "left_seconds": max(0, int(lease.get("left_seconds", 0)) - passed)}
         return {
             "on": True,
             "hub_away": self._away,
-            "lease": lease,
+            "lease": self._counted(self._answer["lease"]),
+            "class": self._class(),
             "messages": self._answer.get("messages", []),
             "gpu": self._gpu,
         }
+
+    def _class(self) -> dict[str, Any] | None:
+        part = self._counted((self._answer or {}).get("class"))
+        if part is None:
+            return None
+        told = {name: value for name, value in part.items() if name != "pushes"}
+        people = {"owner": self._seat.owner, "visitors": self._seat.visitors()}
+        return {**told, **people, "materials": self.materials.state}
+
+    def _counted(self, part: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Give a part of the answer with what is left now."""
+        if not part:
+            return None
+        passed = int(time.monotonic() - self._answered)
+        return {**part, "left_seconds": max(0, int(part.get("left_seconds", 0)) - passed)}
 
     async def extend(self, hours: float | None) -> dict[str, Any]:
         answer = await self._known_hub().extend(hours)
@@ -83,6 +105,11 @@ class Watch:
     async def restart(self) -> bool:
         await self._known_hub().restart()
         return True
+
+    async def hand(self, raised: bool) -> dict[str, Any]:
+        answer = await self._known_hub().hand(raised)
+        await self._refresh()
+        return answer
 
     async def check_gpu(self) -> dict[str, Any]:
         """Look at the GPUs now."""
@@ -118,7 +145,8 @@ class Watch:
                 self._log.exception("berth: this should not happen")
                 pause = _AWAY[1]
             # Apart from each other, so that a thousand servers do not ask at once when their hub is back.
-            await self._pause(pause * random.uniform(0.9, 1.1))  # noqa: S311
+            await asyncio.sleep(_BREATH)
+            await self._pause(pause * random.uniform(0.9, 1.1) - _BREATH)  # noqa: S311
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -131,10 +159,17 @@ class Watch:
     async def _round(self) -> float:
         await self._ask()
         assert self._answer is not None  # noqa: S101 -- just asked for
-        if self._answer["lease"] or gpu.expected():
+        part = self._answer.get("class")
+        if self._answer["lease"] or gpu.expected() or part:
             if gpu.expected() and time.monotonic() - self._gpu_looked >= _GPU_PACE:
                 await self.check_gpu()
-            await self._report()
+            came = set(self._seat.visitors()) - set(self._reported.get("visitors", []))
+            news = await self._report() and bool(came)
+            if part and await self._seat.fetch(self._known_hub(), part.get("pushes", [])):
+                news = True
+            if part and news:
+                await self._ask()  # what has just changed is seen at once
+            assert self._answer is not None  # noqa: S101
         pace = self._answer.get("poll_seconds", 60)
         return float(min(max(pace, _PACE[0]), _PACE[1]))
 
@@ -152,16 +187,28 @@ class Watch:
         except (NoLeases, HubAway, Refused):
             self._wake.set()
 
-    async def _report(self) -> None:
-        self_check = self._self_check
-        report = {**_kernel_activity(self._kernels), "gpu": self._gpu, "selfcheck": self_check}
+    def _moved(self) -> None:
+        """Say soon who has come, where somebody wants to know."""
+        if self._answer is None or not self._answer.get("class"):
+            return
+        now, said = self._seat.presence(), self._reported
+        if now["present"] != said.get("present") or now["visitors"] != said.get("visitors"):
+            self._wake.set()
+            self.pages.tell()
+
+    async def _report(self) -> bool:
+        """Say what there is to say; tells whether it was taken."""
+        self_check, presence = self._self_check, self._seat.presence()
+        report = {**_kernel_activity(self._kernels), "gpu": self._gpu, "selfcheck": self_check, **presence}
         try:
             await self._known_hub().report(report)
         except (HubAway, NoLeases, Refused) as error:
             self._log.debug("berth: the report was not taken: %r", error)
-            return
+            return False
+        self._reported = presence
         if self_check is self._self_check:
             self._self_check = None
+        return True
 
     async def _check_self(self) -> None:
         await asyncio.sleep(_SELF_CHECK_DELAY)

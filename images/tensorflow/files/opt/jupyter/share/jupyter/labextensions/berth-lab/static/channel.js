@@ -6,7 +6,7 @@ const LONGEST_PAUSE = 60000;
 export class Channel {
   /**
    * @param {object} lab - JupyterLab's libraries
-   * @param {{state: Function, save: Function, closed: Function}} listener
+   * @param {{state: Function, save: Function, closed: Function, opened: Function}} listener
    */
   constructor(lab, listener) {
     this._coreutils = lab.coreutils;
@@ -24,6 +24,8 @@ export class Channel {
       url += `?token=${encodeURIComponent(token)}`;
     }
     const socket = new WebSocket(url);
+    this._socket = socket;
+    socket.onopen = () => this._listener.opened();
     socket.onmessage = event => this._said(socket, JSON.parse(event.data));
     socket.onclose = () => {
       this._listener.closed();
@@ -43,6 +45,15 @@ export class Channel {
         socket.send(JSON.stringify({ type: 'saved', id: message.id, ...result }));
       }
     }
+  }
+
+  /** Say something to the server, if it listens. */
+  send(message) {
+    const listens = this._socket.readyState === this._socket.OPEN;
+    if (listens) {
+      this._socket.send(JSON.stringify(message));
+    }
+    return listens;
   }
 
   /** Ask the server; gives its answer, or throws an Error whose message is for the user. */

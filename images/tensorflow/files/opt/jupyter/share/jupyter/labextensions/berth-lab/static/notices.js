@@ -36,14 +36,15 @@ export class Notices {
     }
   }
 
-  /** Show a text of our own; gives the notification's id. */
+  /** Show a text of our own, with actions by their names or of its own; gives the notification's id. */
   say(text, level, actions = [], autoClose = false) {
     const buttons = actions
-      .filter(name => this._actions[name])
-      .map((name, at) => ({
-        label: this._actions[name].label,
+      .map(action => (typeof action === 'string' ? this._actions[action] : action))
+      .filter(Boolean)
+      .map((action, at) => ({
+        label: action.label,
         displayType: at === 0 ? 'accent' : 'default',
-        callback: () => this._actions[name].run()
+        callback: () => action.run()
       }));
     return this._notification.emit(text, LEVELS.includes(level) ? level : 'default', { autoClose, actions: buttons });
   }

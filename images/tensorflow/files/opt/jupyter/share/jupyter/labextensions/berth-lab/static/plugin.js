@@ -1,10 +1,12 @@
-// Shows the lease, passes on the hub's messages, saves when told to.
+// Shows the lease and the class, passes on the hub's messages, saves when told to.
 
 import { Channel } from './channel.js';
+import { Classroom } from './classroom.js';
 import { askRelease, askRestart, showLease } from './dialogs.js';
 import { saveAll } from './documents.js';
 import { makeItem } from './item.js';
 import { Notices } from './notices.js';
+import { tellPresence } from './presence.js';
 import { clock, what } from './words.js';
 
 const CATEGORY = 'GPU lease';
@@ -27,7 +29,7 @@ class Lease {
     this._lab = lab;
     this._app = app;
     this._documents = documents;
-    this._state = { on: false, lease: null, messages: [] };
+    this._state = { on: false, lease: null, class: null, messages: [] };
     this._received = performance.now();
     this._connected = false;
     this._leaving = '';
@@ -45,7 +47,20 @@ class Lease {
       release: { label: 'Release GPU', run: run('berth:release') },
       restart: { label: 'Save and restart', run: run('berth:restart') }
     });
+    this._classroom = new Classroom(lab, app, statusBar, palette, {
+      post: (path, body) => this._channel.post(path, body),
+      say: (text, level) => this._notices.say(text, level, [], 8000),
+      seen: () => this._notify()
+    });
+    const active = tellPresence(message => this._channel?.send(message));
+    let fresh = true; // not a page that comes back by itself
     this._channel = new Channel(lab, {
+      opened: () => {
+        if (fresh) {
+          fresh = false;
+          active();
+        }
+      },
       state: state => this._changed(state),
       save: message => this._save(message),
       closed: () => this._closed()
@@ -68,8 +83,11 @@ class Lease {
   }
 
   get _secondsLeft() {
-    const { lease } = this._state;
-    return lease ? Math.max(0, lease.left_seconds - (performance.now() - this._received) / 1000) : 0;
+    return this._left(this._state.lease);
+  }
+
+  _left(part) {
+    return part ? Math.max(0, part.left_seconds - (performance.now() - this._received) / 1000) : 0;
   }
 
   _draw() {
@@ -83,11 +101,12 @@ class Lease {
       trouble = 'hub away';
     }
     this._item.update(lease, this._secondsLeft, trouble);
+    this._classroom.draw(this._left(this._state.class), lease ? this._secondsLeft : null);
   }
 
   _changed(state) {
     const before = this._state;
-    this._state = { lease: null, messages: [], ...state };
+    this._state = { lease: null, class: null, messages: [], ...state };
     this._received = performance.now();
     this._connected = true;
     const { lease } = this._state;
@@ -99,8 +118,13 @@ class Lease {
     if ((lease === null) !== (before.lease === null)) {
       this._app.commands.notifyCommandChanged();
     }
-    this._notices.show([...this._state.messages, ...this._lostGpu()]);
+    this._classroom.changed(this._state.class);
     this._draw();
+    this._notify();
+  }
+
+  _notify() {
+    this._notices.show([...this._state.messages, ...this._classroom.notices(), ...this._lostGpu()]);
   }
 
   /** The offer to restart; the hub may make it too, and then says it better. */

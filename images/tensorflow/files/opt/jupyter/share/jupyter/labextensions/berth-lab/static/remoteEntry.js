@@ -8,6 +8,7 @@
     '@jupyterlab/docmanager',
     '@jupyterlab/services',
     '@jupyterlab/statusbar',
+    '@jupyterlab/ui-components',
     '@lumino/widgets'
   ];
   const here = new URL('.', document.currentScript.src);
