@@ -4,7 +4,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner.policy.admission import admit, format_bytes, may_use, profiles_for
+from spawner.policy.admission import admit, admit_seat, format_bytes, may_use, profiles_for
 from spawner.policy.limits import limits_of
 from spawner.policy.model import (
     DIMENSIONS,
@@ -146,3 +146,37 @@ def test_bytes_for_people() -> None:
         "1000 KiB",
         "1 TiB",
     ]
+
+
+# --- seats in courses -------------------------------------------------------------------------------------------------
+
+
+@given(PEOPLE, PROFILES, RULES, st.integers(0, 4))
+def test_a_seat_has_its_profiles_size_whoever_sits_there(
+    person: Person, profiles: list[Profile], rules: LimitRules, gpus: int
+) -> None:
+    for profile in profiles:
+        decision = admit_seat(profile.slug, gpus, 0, person, profiles, rules)
+        assert isinstance(decision, Grant)
+        assert decision.limits.gpus == gpus
+        for dimension in DIMENSIONS:
+            said = getattr(decision.profile.size, dimension)
+            if said is not None and dimension != "gpus":
+                assert getattr(decision.limits, dimension) == said
+
+
+def test_a_seat_that_was_given_memory() -> None:
+    closed = replace(GPU, groups=frozenset({"staff"}))
+    small = LimitRules(replace(DEFAULT, memory=1 << 30, gpus=0))
+    decision = admit_seat("gpu", 2, 32 << 30, ANN, [CPU, closed], small)
+    assert isinstance(decision, Grant)
+    assert (decision.limits.memory, decision.limits.gpus, decision.limits.cpu) == (32 << 30, 2, 2)
+    less = admit_seat("gpu", 0, 1 << 30, ANN, [replace(closed, size=LimitRule(shm=2 << 30))], small)
+    assert isinstance(less, Grant)
+    assert (less.limits.memory, less.limits.shm) == (1 << 30, 1 << 30), "which counts in the memory"
+
+
+def test_a_seat_whose_profile_is_gone() -> None:
+    decision = admit_seat("gpu", 1, 0, ANN, [CPU], RULES_)
+    assert isinstance(decision, Deny)
+    assert decision.code == "unknown_profile"

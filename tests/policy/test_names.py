@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner.policy.names import bridge_name, container_name, home_volume_name, network_name, slug
+from spawner.policy.names import (
+    bridge_name,
+    container_name,
+    exam_bridge_name,
+    exam_network_name,
+    exam_volume_name,
+    home_volume_name,
+    home_volume_prefix,
+    network_name,
+    slug,
+)
 
 HUB = "0a1b2c3d"
 DOCKER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")
@@ -29,7 +39,13 @@ LOOKALIKES = [
 
 @given(LOGINS, SERVERS)
 def test_docker_takes_every_name(user: str, server: str) -> None:
-    for name in (container_name(HUB, user, server), home_volume_name(HUB, user), network_name(HUB)):
+    for name in (
+        container_name(HUB, user, server),
+        home_volume_name(HUB, user),
+        exam_volume_name(HUB, "0123456789abcdef", user),
+        network_name(HUB),
+        exam_network_name(HUB),
+    ):
         assert DOCKER_NAME.fullmatch(name)
         assert name.startswith(f"berth-{HUB}")
 
@@ -98,3 +114,13 @@ def test_a_slug_is_short_and_plain(text: str) -> None:
 def test_linux_takes_the_bridge(hub_id: str) -> None:
     assert len(bridge_name(hub_id)) <= 15
     assert bridge_name(hub_id).endswith(hub_id), "cut off, hubs would share a bridge"
+    assert len(exam_bridge_name(hub_id)) <= 15
+    assert exam_bridge_name(hub_id).endswith(hub_id)
+    assert not exam_bridge_name(hub_id).startswith(bridge_name("")), "no other hub's users' bridge"
+
+
+@given(LOGINS, LOGINS, st.sampled_from(["s1", "s2", ""]))
+def test_an_exams_volume_is_nobodys_home_and_no_other_exams(user: str, other: str, session: str) -> None:
+    name = exam_volume_name(HUB, "s1", user)
+    assert not name.startswith(home_volume_prefix(HUB))
+    assert (name == exam_volume_name(HUB, session, other)) == ((user, "s1") == (other, session))
