@@ -18,7 +18,7 @@ from spawner.backends.docker import TensorFlowSpawner
 from spawner.console.scopes import AT_HUB, DEFINITIONS, OF_ADMINS, OF_PEOPLE
 from spawner.engine.certificates import write_bundle
 from spawner.engine.client import shared_engine
-from spawner.engine.network import Firewall, ensure_firewall, ensure_network
+from spawner.engine.network import Firewall, ensure_firewall, ensure_network, exam_firewall
 from spawner.ledger import Ledger
 from spawner.pages import STATIC, TEMPLATES
 from spawner.pages.handlers import HANDLERS
@@ -52,6 +52,7 @@ engine = shared_engine()
 network = ensure_network(engine.connect(), state.hub_id, settings.network.subnet)
 if settings.network.firewall == "managed":
     ensure_firewall(Firewall(state.hub_id, network.bridge, network.gateway, HUB_PORT, settings.network.blocked))
+    ensure_firewall(exam_firewall(state.hub_id, network.gateway, HUB_PORT))  # an exam may be going on
 
 c = get_config()
 c.JupyterHub.bind_url = f"http://{settings.bind_address}:{settings.port}"
@@ -106,6 +107,7 @@ c.TensorFlowSpawner.data_dir = str(state.path)
 c.TensorFlowSpawner.ledger_url = SecretStr(ledger_url)
 for field in SpawnerSettings.model_fields:
     setattr(c.TensorFlowSpawner, field, getattr(settings, field))
+c.TensorFlowSpawner.data_sets = settings.classes.data_sets
 c.JupyterHub.allow_named_servers = True
 # An engine that fails for everybody must not end the hub, which would take the pages that say so with it.
 c.Spawner.consecutive_failure_limit = 0
