@@ -192,6 +192,23 @@ class Hub:
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise _odd(said) from error
 
+    def used_servers(self, user: str) -> frozenset[str] | None:
+        """Give the names of the servers that a user has, and has ever used; None if there is no such user.
+
+        Raises
+        ------
+        HubUnavailable
+        """
+        status, said = self._call("GET", f"users/{quote(user, safe='')}?include_stopped_servers")
+        if status == 404:
+            return None
+        self._good(status, said, {200})
+        try:
+            servers = json.loads(said)["servers"].items()
+            return frozenset(name for name, told in servers if told["last_activity"] or told["started"])
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _odd(said) from error
+
     def save(self, user: str, server: str) -> bool:
         """Let a server's open pages save their documents; False if it cannot be reached. Never raises."""
         path = f"user/{quote(user, safe='')}/" + (f"{quote(server, safe='')}/" if server else "") + "berth/save"
@@ -324,7 +341,7 @@ class Hub:
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise _odd(said) from error
         if len(found) < total:  # somebody was deleted while we asked, so that another has been passed over
-            raise HubUnavailable(f"the hub named {len(found)} of {total}: {path}")
+            raise HubUnavailable(f"the hub named {len(found)} of {total} {path.partition('?')[0]}")
         return list(found.values())
 
     def _server(self, user: str, server: str) -> str:
