@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from ..ledger import Books
 from ..policy.classes import STAFF, Course, Phase, Role, Seat, Session, hands
-from ..policy.handouts import Announcement, Delivery, Outcome, Push
+from ..policy.handouts import Announcement, Delivery, Push
 from ..policy.model import Deny
-from . import announcements, seats
+from . import announcements, handouts, seats
 from .desk import Desk
 from .seat_wishes import lower_hand
 
@@ -16,7 +16,6 @@ MOST_MESSAGES = 100
 """That a seat is told; of more, the last."""
 # Staff see minutes; a report of each server every few seconds shall not be a write each.
 _FINE = timedelta(seconds=60)
-_LIVE = frozenset({Phase.WARMING, Phase.OPEN})
 _NO_SEAT = Deny("no_session", "This server is no seat of a class that meets now.")
 
 
@@ -35,7 +34,7 @@ class Lesson:
     messages
         For this seat, as they were sent.
     pushes
-        Files that are not in this home yet.
+        Files that are to be put into this home now.
     files
         What became of those that were sent since the seats of this session began to start, with each its push.
     """
@@ -67,7 +66,7 @@ def lesson(desk: Desk, user: str, server: str) -> Lesson | None:
         pushes = books.handouts.pushes(course.id)
         taken = {one.push: one for one in books.handouts.deliveries([push.id for push in pushes], user)}
         since = session.starts_at - session.lead
-        return Lesson(
+        found_now = Lesson(
             course,
             session,
             role,
@@ -75,9 +74,12 @@ def lesson(desk: Desk, user: str, server: str) -> Lesson | None:
             seat.hand_at,
             _place(books, session, user) if seat.hand_at is not None else 0,
             tuple(books.handouts.announcements(session.id, user)[-MOST_MESSAGES:]),
-            tuple(push for push in pushes if push.id not in taken or taken[push.id].outcome is Outcome.FAILED),
+            (),
             tuple((push, taken[push.id]) for push in pushes if push.id in taken and taken[push.id].at >= since),
         )
+    if not pushes:
+        return found_now
+    return replace(found_now, pushes=handouts.pushes_for(desk, course.id, user, session.id))
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------
@@ -147,9 +149,7 @@ def taken(desk: Desk, user: str, server: str, deliveries: Sequence[Delivery]) ->
         if found is None:
             return _NO_SEAT
         known = {push.id for push in books.handouts.pushes(found[0].id)}
-    if items := [one for one in deliveries if one.push in known and one.user == user]:
-        with desk.ledger.transaction() as books:
-            books.handouts.deliver(items)
+    handouts.delivered(desk, user, [one for one in deliveries if one.push in known])
     return None
 
 
@@ -157,31 +157,40 @@ def taken(desk: Desk, user: str, server: str, deliveries: Sequence[Delivery]) ->
 
 
 def _find(books: Books, user: str, server: str, now: datetime) -> tuple[Course, Session, Role, Seat] | None:
-    """Find the session of which a server is a seat: one that runs, else the last one while the seat goes on."""
+    """Find the session of which a server is a seat, as `spawner.operations.seats.placed` would start it.
+
+    One that is over counts while its seat still stops.
+    """
     course = books.courses.get(server) if server else None
     if course is None:
         return None
     member = books.courses.member(course.id, user)
-    for session in _candidates(books, course, now):
-        known = books.sessions.seat(session.id, user)
-        if member is None and (known is None or not known.guest):
+    ranked = []
+    for session in books.sessions.of_course(course.id):
+        if session.cancelled_at is not None:
             continue
+        known = books.sessions.seat(session.id, user)
         seat = known or Seat(session.id, user)
-        if session.phase(now) in _LIVE or (seat.ended_at is None and _still(session, seat, now)):
-            return course, session, member.role if member is not None else Role.STUDENT, seat
-    return None
+        if (member is not None or seat.guest) and (rank := _rank(session, seat, now)) is not None:
+            ranked.append((rank, session, seat))
+    if not ranked:
+        return None
+    _, session, seat = min(ranked, key=lambda one: one[0])
+    return course, session, member.role if member is not None else Role.STUDENT, seat
 
 
-def _candidates(books: Books, course: Course, now: datetime) -> list[Session]:
-    kept = [one for one in books.sessions.of_course(course.id) if one.cancelled_at is None]
-    live = [one for one in kept if one.phase(now) in _LIVE]
-    over = [one for one in kept if one.ends_at <= now]
-    return [*live[:1], *over[-1:]]
-
-
-def _still(session: Session, seat: Seat, now: datetime) -> bool:
-    """Tell whether a seat outlives its session: staff gave it more time, or it is being stopped."""
-    return _end(session, seat) > now or session.phase(now) is Phase.ENDING
+def _rank(session: Session, seat: Seat, now: datetime) -> int | None:
+    """Tell which of several sessions a seat is in, the lowest; None if it is not in this one."""
+    phase = session.phase(now)
+    if phase is Phase.OPEN:
+        return 0
+    if phase is Phase.WARMING:
+        return 2
+    if now < session.ends_at or seat.ended_at is not None:
+        return None
+    if _end(session, seat) > now:
+        return 1  # staff gave it more time
+    return 3 if phase is Phase.ENDING else None
 
 
 def _end(session: Session, seat: Seat) -> datetime:

@@ -1,13 +1,12 @@
 """What the API says of a class to a seat of it. No I/O."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..operations.class_lab import Lesson
 from ..policy.ends import Notice
-from ..policy.leasing import describe
-from ..policy.model import AtEnd
-from ..settings import LeaseSettings
 
 POLL_SECONDS = 10
 """Between questions of a seat, at most: messages, files and hands are for now."""
@@ -55,24 +54,9 @@ def class_view(lesson: Lesson, now: datetime) -> dict[str, Any]:
     }
 
 
-def class_notices(lesson: Lesson, settings: LeaseSettings, now: datetime) -> list[Notice]:
-    """List what who sits in a class should know now: that it ends soon, told as often as a lease's end is."""
-    left = lesson.ends_at - now
-    passed = [minutes for minutes in settings.warn_minutes if left <= timedelta(minutes=minutes)]
-    if not passed or left <= timedelta(0):
-        return []
-    minutes = min(passed)
-    restarts = lesson.course.gpus and lesson.course.at_end is AtEnd.CPU
-    what = "starts again without a GPU" if restarts else "stops"
-    return [
-        Notice(
-            f"{lesson.session.id}-ends-{minutes}-{lesson.ends_at:%H%M%S}",
-            "warning",
-            f"{lesson.course.title} ends in {describe(max(left, timedelta(minutes=1)))}: open documents are saved, and "
-            f"this server {what}. Running kernels end.",
-            lesson.ends_at - timedelta(minutes=minutes),
-        )
-    ]
+def in_class(notices: Iterable[Notice]) -> list[Notice]:
+    """Give a lease's notices for who sits in a class: its staff say how long it lasts, and what becomes of its GPUs."""
+    return [replace(one, actions=tuple(action for action in one.actions if action == "restart")) for one in notices]
 
 
 def class_poll_seconds(lesson: Lesson, now: datetime) -> int:

@@ -25,7 +25,7 @@ from ..policy.leasing import describe
 from ..policy.model import AtEnd, Deny, Person
 from .asking import BerthHandler, Refusal
 from .class_api import Presence
-from .class_views import class_notices, class_poll_seconds, class_view
+from .class_views import class_poll_seconds, class_view, in_class
 from .views import lease_view, notice_view, notices_of, place_view, poll_seconds, quota_view
 
 _ENDED = {LeaseState.RELEASING, LeaseState.CLOSED}
@@ -69,8 +69,7 @@ class LeaseHandler(BerthHandler):
         pace = poll_seconds(found.lease if found else None, spawner.leases, now)
         if lesson is not None:
             pace = min(pace, class_poll_seconds(lesson, now))
-            if found is None:  # else the lease's end, which is the class's, is told already
-                messages = class_notices(lesson, spawner.leases, now)
+            messages = in_class(messages)
         self.say(
             {
                 "now": now.isoformat(),

@@ -119,16 +119,23 @@ def test_hands_messages_and_the_end(serve: Callable[..., Lab], hub: LeaseHub, pa
     refused.get_by_role("button", name="Hide notification").click()
 
     # Four messages: the last three are shown, and all of them are kept.
-    said = [announcement(f"m{number}", f"Open part {number}.") for number in range(1, 5)]
-    said[2] = announcement("m3", "Save\nyour work.", "personal")
+    said = [announcement(f"m{number}", f"Open part {number}.", ago=60 - number) for number in range(1, 5)]
+    said[2] = announcement("m3", "Save\nyour work.", "personal", ago=57)
+    # Of Berth's own only the last counts.
+    said.insert(2, announcement("n1", "The session ends in 50 minutes.", "notice", "janitor"))
+    hub.answer = class_answer(
+        messages=[*said, announcement("n2", "The session ends in 40 minutes.", "notice", "janitor")]
+    )
+    expect(toast(page, "Berth: The session ends in 40 minutes.")).to_be_visible()
+    expect(toast(page, "50 minutes")).to_have_count(0)
     hub.answer = class_answer(messages=said)
     expect(toast(page, "ines: Open part 4.")).to_be_visible()
     expect(toast(page, "ines, to you: Save")).to_be_visible()
     expect(toast(page, "Open part 1.")).to_have_count(0)
-    expect(title).to_have_text(re.compile(r"4 new$"))
+    expect(title).to_have_text(re.compile(r"5 new$"))
     title.focus()
     page.keyboard.press("Enter")
-    expect(panel.get_by_role("listitem")).to_have_count(4)
+    expect(panel.get_by_role("listitem")).to_have_count(5)
     expect(panel.get_by_role("listitem").first).to_contain_text("Open part 4.")
     expect(panel).to_contain_text("Machine learning: Week 2")
     expect(title).not_to_have_text(re.compile("new"))

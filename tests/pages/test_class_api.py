@@ -8,16 +8,15 @@ import pytest
 from spawner.operations.class_lab import Lesson
 from spawner.pages.asking import Refusal
 from spawner.pages.class_api import Presence, deliveries_in, raised_in
-from spawner.pages.class_views import class_notices, class_poll_seconds, class_view
+from spawner.pages.class_views import class_poll_seconds, class_view, in_class
 from spawner.policy.classes import Course, Role, Session
+from spawner.policy.ends import Notice
 from spawner.policy.handouts import Announcement, Delivery, Kind, Outcome, Push
-from spawner.settings import LeaseSettings
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 COURSE = Course("ml", "Machine learning", "cpu", "ines", NOW)
 SESSION = Session("s1", "ml", NOW - HOUR, NOW + HOUR, 2, "ines", NOW - 24 * HOUR, title="Week 1")
-SETTINGS = LeaseSettings(warn_minutes=(30, 10))
 PUSH = Push("p1", "ml", "s1", "week1/a.csv", "0" * 64, 4, "ines", NOW)
 
 
@@ -67,16 +66,14 @@ def test_a_class_is_described() -> None:
     assert class_view(_lesson(), NOW)["hand"] == {"raised": False, "place": None}
 
 
-def test_its_end_is_told_in_time() -> None:
-    assert class_notices(_lesson(31 * MINUTE), SETTINGS, NOW) == []
-    (half,) = class_notices(_lesson(25 * MINUTE), SETTINGS, NOW)
-    assert half.text == (
-        "Machine learning ends in 25 min: open documents are saved, and this server stops. Running kernels end."
+def test_nobody_in_a_class_is_asked_to_give_back_its_gpus() -> None:
+    found = in_class(
+        [
+            Notice("a", "warning", "It ends.", NOW, ("extend", "release")),
+            Notice("b", "error", "Lost.", NOW, ("restart",)),
+        ]
     )
-    (ten,) = class_notices(_lesson(timedelta(seconds=20)), SETTINGS, NOW)
-    assert "ends in 1 min:" in ten.text
-    assert half.id != ten.id
-    assert class_notices(_lesson(timedelta(0)), SETTINGS, NOW) == []
+    assert [(one.id, one.actions) for one in found] == [("a", ()), ("b", ("restart",))]
 
 
 def test_a_seat_asks_often() -> None:

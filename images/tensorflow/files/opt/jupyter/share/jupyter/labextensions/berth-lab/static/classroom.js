@@ -90,7 +90,10 @@ export class Classroom {
     if (!part) {
       return [];
     }
+    // Berth's own take each other's place: the last one tells how long it is to the end.
+    const last = part.messages.filter(message => message.kind === 'notice').at(-1);
     const said = part.messages
+      .filter(message => message.kind !== 'notice' || message === last)
       .filter(message => !this._seen.has(message.id) && !(message.kind === 'visit' && message.by === this._viewer))
       .map(message => ({
         id: message.id,
