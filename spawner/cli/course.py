@@ -11,6 +11,8 @@ from ..operations.courses import Enrolled
 from ..operations.desk import Desk
 from ..policy.classes import Course, HomesAfter, Role
 from ..policy.gpus import SlotKind
+from ..policy.handouts import check_push_path
+from ..policy.materials import check_materials
 from ..policy.model import AtEnd, Deny
 from ..policy.rosters import parse
 from ..units import parse_bytes
@@ -170,7 +172,7 @@ def _values(course: Course) -> list[tuple[str, str]]:
 @click.option("--at-end", type=click.Choice([str(end) for end in AtEnd]), default="stop", show_default=True)
 @click.option("--materials", default="", help="A git repository's https address, or a name in `classes.materials`.")
 @click.option("--branch", default="", help="Of the repository.")
-@click.option("--folder", default="", help="In each home, for the materials.")
+@click.option("--folder", default="", help="In each home, for the materials [default: COURSE].")
 @click.option("--data", default="", help="A name in `classes.data_sets`, for seats to read.")
 @click.option("--collect", default="", help="Folder of each home that is collected at the end of a session.")
 @click.option(
@@ -223,7 +225,7 @@ def create(
         at_end=AtEnd(at_end),
         materials=materials,
         branch=branch,
-        folder=folder,
+        folder=folder or (course_id if materials else ""),
         data=data,
         collect=collect,
         homes=HomesAfter(homes),
@@ -249,17 +251,11 @@ def _unknown(deployment: Deployment, course: Course) -> Deny | None:
         return Deny("invalid_option", f"There is no profile {course.profile!r}; there are: {', '.join(profiles)}.")
     if course.data and course.data not in settings.classes.data_sets:
         there = ", ".join(sorted(settings.classes.data_sets)) or "none"
-        return Deny(
-            "invalid_option", f"There is no data set {course.data!r} in `classes.data_sets`; there are: {there}."
-        )
-    if course.materials and "://" not in course.materials and course.materials not in settings.classes.materials:
-        there = ", ".join(sorted(settings.classes.materials)) or "none"
-        return Deny(
-            "invalid_option",
-            f"Materials come from the https address of a git repository, or a name in `classes.materials` ({there}); "
-            f"{course.materials!r} is neither.",
-        )
-    return None
+        return Deny("invalid_option", f"No data set is called {course.data!r} here; there are: {there}.")
+    for path in filter(None, (course.folder, course.collect)):
+        if (wrong := check_push_path(path)) is not None:
+            return wrong
+    return check_materials(course.materials, course.branch, settings.classes.materials, settings.classes.git_hosts)
 
 
 def _notes(desk: Desk, course: Course) -> list[str]:

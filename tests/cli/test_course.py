@@ -52,8 +52,10 @@ def test_a_model_that_is_not_there_is_noted(admin: Admin) -> None:
     ("arguments", "sentence"),
     [
         (("--profile", "huge"), "no profile 'huge'; there are: cpu, gpu"),
-        (("--data", "imagenet"), "no data set 'imagenet'"),
-        (("--materials", "intro"), "'intro' is neither"),
+        (("--data", "imagenet"), "No data set is called 'imagenet'"),
+        (("--materials", "intro"), "No materials are called 'intro'"),
+        (("--materials", "http://example.org/x"), "https"),
+        (("--collect", "../others"), "../others"),
         (("--instructor", "a/b"), "'a/b'"),
     ],
 )
@@ -73,7 +75,7 @@ def test_materials_and_data_of_the_settings(admin: Admin, tmp_path: Path) -> Non
 
 
 def test_names_that_cannot_be(admin: Admin) -> None:
-    assert "small letters" in admin.refused(
+    assert "small letter" in admin.refused(
         "course", "create", "ML 1", "--title", "x", "--instructor", "eva", "--profile", "cpu", code="invalid_option"
     )
     admin.ok(*MAKE)
