@@ -84,7 +84,7 @@ def report(
         Of which leases.
     """
     with desk.ledger.reading() as books:
-        return _report(books, by, since, until, zone, only or Only(), desk.clock())
+        return report_in(books, by, since, until, zone, only or Only(), desk.clock())
 
 
 def reports(
@@ -93,12 +93,13 @@ def reports(
     """Give several reports as of one moment."""
     with desk.ledger.reading() as books:
         now = desk.clock()
-        return {one: _report(books, one, since, until, zone, only or Only(), now) for one in by}
+        return {one: report_in(books, one, since, until, zone, only or Only(), now) for one in by}
 
 
-def _report(
+def report_in(
     books: Books, by: By, since: datetime, until: datetime | None, zone: tzinfo, only: Only, now: datetime
 ) -> Report:
+    """Give a report beside other reads, as of `now`."""
     end = now if until is None else until
     booked = books.usage.sums(by, since, end, zone=zone, only=only)
     running: dict[str, Used] = {}

@@ -6,6 +6,7 @@ from ..problems import RESPONSES
 from . import (
     audit,
     class_board,
+    class_reports,
     class_sends,
     course_roster,
     courses,
@@ -29,6 +30,7 @@ TOPICS = [
     course_roster,
     sessions,
     class_board,
+    class_reports,
     class_sends,
     free,
     gpus,

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from . import (
     audit,
     class_board,
+    class_reports,
     class_sends,
     course_roster,
     courses,
@@ -28,6 +29,7 @@ TOPICS = [
     servers,
     sessions,
     class_board,
+    class_reports,
     class_sends,
     courses,
     course_roster,

@@ -28,31 +28,26 @@
   }
 
   // What arrives takes the place of what has the same id; what was chosen stays so.
-  function put(name, text) {
+  function put(text) {
     const focused = document.activeElement && document.activeElement.id;
     const kept = new Set(chosen().map((box) => box.value));
     const made = document.createElement("template");
     made.innerHTML = text;
     for (const box of made.content.querySelectorAll(".pick")) box.checked = kept.has(box.value);
     const parts = [...made.content.children];
-    const board = document.getElementById("board");
-    if (name === "board") {
-      board.replaceChildren(made.content);
-    } else {
-      for (const part of parts) {
-        const old = document.getElementById(part.id);
-        if (old) old.replaceWith(part);
-      }
+    for (const part of parts) {
+      const old = document.getElementById(part.id);
+      if (old) old.replaceWith(part);
     }
     const again = focused && document.getElementById(focused);
     if (again && again !== document.activeElement) again.focus({ preventScroll: true });
-    for (const part of name === "board" ? [board] : parts) part.dispatchEvent(new CustomEvent("htmx:load", { bubbles: true }));
+    for (const part of parts) part.dispatchEvent(new CustomEvent("htmx:load", { bubbles: true }));
     say();
     count();
   }
   document.addEventListener("htmx:sseBeforeMessage", (event) => {
     event.preventDefault();
-    put(event.detail.type, event.detail.data);
+    put(event.detail.data);
   });
 
   const all = document.getElementById("pick-all");
