@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from tornado.web import StaticFileHandler
 
 from spawner.backends.docker import TensorFlowSpawner
-from spawner.console.scopes import AT_HUB, DEFINITIONS, OF_ADMINS, OF_PEOPLE
+from spawner.console.scopes import AT_HUB, DEFINITIONS, OF_ADMINS, OF_PEOPLE, Scope
 from spawner.engine.certificates import write_bundle
 from spawner.engine.client import shared_engine
 from spawner.engine.network import Firewall, ensure_firewall, ensure_network, exam_firewall
@@ -150,7 +150,12 @@ c.JupyterHub.load_roles = [
     {
         "name": "janitor",
         "services": ["janitor"],
-        "scopes": ["list:users", "admin:servers", "access:servers"],
+        "scopes": [
+            *("list:users", "admin:servers", "access:servers"),
+            # Of courses: it makes users whom a roster names and the hub does not know, for which JupyterHub has no
+            # smaller scope; keeps courses' groups; and lets staff enter their students' seats.
+            *("admin:users", "admin:groups", "shares"),
+        ],
     }
 ]
 
@@ -178,6 +183,8 @@ c.JupyterHub.services.append(
 c.JupyterHub.load_roles += [
     {"name": "console", "services": ["console"], "scopes": ["list:users", "read:users", "read:servers"]},
     {"name": "user", "scopes": ["self", "access:services!service=console", *map(str, OF_PEOPLE)]},
+    # The hub makes these groups where there are none.
+    {"name": "teacher", "scopes": [str(Scope.TEACH)], "groups": list(settings.classes.teachers)},
 ]
 
 c.JupyterHub.template_vars = {**c.JupyterHub.template_vars, "console": "services/console/"}

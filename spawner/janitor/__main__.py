@@ -82,7 +82,7 @@ def main(root: Path, proxy: str, hub_pid: int, hub_began: datetime) -> None:
 def _serve_metrics(post: Post, runners: Mapping[str, Runner], planned: Iterable[Loop]) -> PatientServer:
     settings = post.settings.metrics
     key = StateDirectory(post.settings.state_dir).metrics_key if settings.hash_users else None
-    metrics = LedgerMetrics(post.desk, runners, planned, Pseudonyms(key))
+    metrics = LedgerMetrics(post.desk, runners, planned, Pseudonyms(key), classes=post.classes)
     metrics.begin()
     return PatientServer(settings, settings.janitor_port, metrics.collect)
 

@@ -11,13 +11,16 @@ from datetime import datetime
 from prometheus_client.core import Metric
 
 from ..errors import BerthError
+from ..metrics import of_classes
 from ..metrics import of_leases as metrics
 from ..metrics.metric import Histogram, Samples
 from ..metrics.pseudonyms import Pseudonyms
 from ..operations.desk import Desk
 from ..operations.metrics import LedgerSnapshot, Surveyor
+from ..policy.classes import Phase, SeatState
 from ..policy.gpus import GpuState, Slot
 from ..policy.leases import Lease, LeaseState, TicketState
+from .class_work import ClassWork
 from .loops import Loop, Runner
 
 _LOG = logging.getLogger("berth.janitor")
@@ -32,6 +35,8 @@ class LedgerMetrics:
     ----------
     runners
         All loops, with how often each is to take a turn.
+    classes
+        Knows how starts of seats went.
     """
 
     def __init__(
@@ -41,9 +46,11 @@ class LedgerMetrics:
         loops: Iterable[Loop],
         names: Pseudonyms,
         patience: float = _PATIENCE,
+        classes: ClassWork | None = None,
     ) -> None:
         self._surveyor = Surveyor(desk, _BOUNDS_MS)
         self._runners, self._loops, self._names, self._patience = runners, tuple(loops), names, patience
+        self._classes = classes or ClassWork()
         self._lock = threading.Lock()
         self._under_way: Future[LedgerSnapshot] | None = None
         self._failing = False
@@ -56,6 +63,9 @@ class LedgerMetrics:
         for loop in self._loops:
             samples.put(metrics.LOOP_INTERVAL, loop.every, loop.name)
             samples.put(metrics.JANITOR_STEPS, self._runners[loop.name].changed, loop.name)
+        samples.put_histogram(of_classes.CLASS_SEAT_START, self._classes.starts())
+        for why in of_classes.FAILURES:
+            samples.put(of_classes.CLASS_SEAT_FAILURES, self._classes.failures(why), why)
         if snapshot is not None:
             render(snapshot, self._names, samples)
         return samples
@@ -106,6 +116,10 @@ def render(found: LedgerSnapshot, names: Pseudonyms, samples: Samples) -> None:
     _put_queue(found, samples)
     _put_use(found, names, samples)
     _put_reservations(found, samples)
+    for phase in (Phase.PLANNED, Phase.WARMING, Phase.OPEN, Phase.ENDING):
+        samples.put(of_classes.CLASS_SESSIONS, found.sessions.get(phase, 0), phase)
+    for state in SeatState:
+        samples.put(of_classes.CLASS_SEATS, found.class_seats.get(state, 0), state)
     for kind, count in found.repairs.items():
         samples.put(metrics.REPAIRS, count, kind)
     for loop in found.loops:

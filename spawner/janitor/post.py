@@ -15,6 +15,7 @@ from ..policy.leases import Lease
 from ..policy.reconcile import Grace
 from ..settings import Settings
 from ..state import StateDirectory
+from .class_work import ClassWork
 from .hub import Hub, HubUnavailable
 
 
@@ -34,6 +35,8 @@ class Post:
         When the hub's process began; starts of an earlier one are over.
     stopping
         Set when this process is to end; what takes long looks at it.
+    classes
+        What the loops of classes share.
     """
 
     desk: Desk
@@ -45,6 +48,7 @@ class Post:
     hub_began: datetime | None = None
     node: str = LOCAL_NODE
     stopping: threading.Event = field(default_factory=threading.Event, compare=False)
+    classes: ClassWork = field(default_factory=ClassWork, compare=False)
 
     @property
     def archive_dir(self) -> Path:

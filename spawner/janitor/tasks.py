@@ -12,6 +12,7 @@ from ..operations import ends, inventory, leases, offers, quotas, repairs, reser
 from ..policy.ends import Ending, endings, idle_since
 from ..policy.leases import GpuRequest, Lease, LeaseState, TicketState
 from ..policy.model import AtEnd
+from .class_work import ENDED_HERE
 from .hub import HubUnavailable
 from .post import Post
 from .probing import look
@@ -118,7 +119,17 @@ def expiry_steps(post: Post) -> list[Step]:
         steps.append(Step(f"shorten to their users' budgets: {names}", lambda: bool(ends.trim_all(post.desk))))
     open_leases = repairs.open_leases(post.desk)
     due = _due(post, open_leases)
-    return steps + [_end_step(post, ending) for ending in due if _can_end(post, ending.lease)]
+    now = post.desk.clock()
+    return steps + [
+        _end_step(post, ending) for ending in due if not _of_class(ending, now) and _can_end(post, ending.lease)
+    ]
+
+
+def _of_class(ending: Ending, now: datetime) -> bool:
+    """Tell whether a class's loop ends a lease; where it did not, this one does."""
+    lease = ending.lease
+    since = lease.changed_at if lease.state is LeaseState.RELEASING else lease.ends_at
+    return bool(lease.course) and ending.why in {"expired", "reserved"} and now < since + ENDED_HERE
 
 
 def _due(post: Post, open_leases: list[Lease]) -> list[Ending]:

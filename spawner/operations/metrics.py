@@ -7,6 +7,7 @@ from datetime import datetime
 
 from ..ledger import Books, LoopRecord
 from ..policy.accounting import hours_to_ms, overlap_ms, running_interval, sure_ms
+from ..policy.classes import Phase, Role, SeatState, seat_state
 from ..policy.gpus import Gpu, Slot
 from ..policy.leases import Lease, Reservation, Ticket, TicketState
 from ..policy.limits import quota_of
@@ -56,6 +57,10 @@ class LedgerSnapshot:
         `waited_ms` in all.
     repairs
         By kind.
+    sessions
+        Of courses, by phase: those that are to come, run, or are over and not cleared.
+    class_seats
+        By state: of sessions that are being warmed up, run or end.
     """
 
     now: datetime
@@ -77,6 +82,8 @@ class LedgerSnapshot:
     reservations_kept: int
     reservations_broken: int
     repairs: Mapping[str, int]
+    sessions: Mapping[Phase, int]
+    class_seats: Mapping[SeatState, int]
 
 
 class Surveyor:
@@ -140,6 +147,7 @@ class Surveyor:
             sums.actions[KEPT],
             sums.actions[BROKEN],
             {kind: sums.actions[action] for action, kind in REPAIRED.items()},
+            *_classes(books, now),
         )
 
     def _allowances(
@@ -166,6 +174,22 @@ class Surveyor:
         if person not in known:
             known[person] = quota_of(rules, person)
         return known[person]
+
+
+def _classes(books: Books, now: datetime) -> tuple[Counter[Phase], Counter[SeatState]]:
+    phases: Counter[Phase] = Counter()
+    states: Counter[SeatState] = Counter()
+    for session in books.sessions.live(now):
+        phase = session.phase(now)
+        # One that was called off while its seats ran is ending.
+        phases[Phase.ENDING if phase is Phase.CANCELLED else phase] += 1
+        if phase is Phase.PLANNED:
+            continue
+        known = {seat.user: seat for seat in books.sessions.seats(session.id)}
+        students = {one.user for one in books.courses.members(session.course, [Role.STUDENT])}
+        states.update(seat_state(seat, now) for seat in known.values())
+        states[SeatState.NOT_STARTED] += len(students - known.keys())
+    return phases, states
 
 
 def _allowance(quota: Quota, used_ms: int) -> Allowance:

@@ -32,6 +32,10 @@ class Meeting:
         Of its course, by name.
     seats
         Those that something is known of, by user; guests' too.
+    waits
+        Whether another session of the course runs: its seats are the same servers.
+    held
+        Whose servers are seats of an earlier session still.
     """
 
     course: Course
@@ -40,6 +44,8 @@ class Meeting:
     staff: tuple[str, ...]
     seats: Mapping[str, Seat]
     now: datetime
+    waits: bool = False
+    held: frozenset[str] = frozenset()
 
     @cached_property
     def phase(self) -> Phase:
@@ -74,12 +80,14 @@ def meetings(desk: Desk) -> list[Meeting]:
 
 
 def _meetings(books: Books, now: datetime) -> list[Meeting]:
-    found = []
+    found: list[Meeting] = []
     for session in books.sessions.live(now):
         course = books.courses.get(session.course)
         if course is None or session.phase(now) is Phase.PLANNED:
             continue
         members = books.courses.members(course.id)
+        before = [one for one in found if one.course.id == course.id]
+        sitting = (seat for one in before for seat in one.seats.values() if seat.asked_at and not seat.ended_at)
         found.append(
             Meeting(
                 course,
@@ -88,6 +96,8 @@ def _meetings(books: Books, now: datetime) -> list[Meeting]:
                 tuple(one.user for one in members if one.role in STAFF),
                 {seat.user: seat for seat in books.sessions.seats(session.id)},
                 now,
+                waits=not all(one.over for one in before),
+                held=frozenset(seat.user for seat in sitting),
             )
         )
     return found
@@ -131,13 +141,10 @@ def _to_start(books: Books, at: Pace, now: datetime) -> list[tuple[Meeting, str]
     all_now = _meetings(books, now)
     counts = [sum(under_way(seat, now) for seat in one.seats.values()) for one in all_now]
     left = at.at_once - sum(counts)
-    for number, (one, count) in enumerate(zip(all_now, counts, strict=True)):
-        # Two sessions of a course have the same servers: those of the one before have to be gone first.
-        before = [other for other in all_now[:number] if other.course.id == one.course.id]
-        if one.over or left <= 0 or not all(other.over for other in before):
+    for one, count in zip(all_now, counts, strict=True):
+        if one.over or one.waits or left <= 0:
             continue
-        held = {user for other in before for user, seat in other.seats.items() if seat.asked_at and not seat.ended_at}
-        roster = [name for name in one.students if name not in held]
+        roster = [name for name in one.students if name not in one.held]
         # `due` counts itself what is under way in this session.
         names = due(one.session, roster, one.seats.values(), replace(at, at_once=left + count), now)
         found += [(one, name) for name in names]
@@ -154,6 +161,7 @@ def starting(seat: Seat) -> bool:
 
 Change = Callable[[Seat], Seat | None]
 """Gives a seat as it is to be; None where nothing is to be changed any more."""
+Test = Callable[[Seat], bool]
 
 
 def change(desk: Desk, session: str, user: str, how: Change) -> bool:
@@ -212,9 +220,23 @@ def ready(desk: Desk, session: str, user: str) -> timedelta | None:
     return took[0] if took else None
 
 
-def failed(desk: Desk, session: str, user: str, problem: str) -> bool:
-    """Note why a seat does not run."""
-    return change(desk, session, user, lambda seat: None if seat.ended_at else replace(seat, problem=problem))
+def failed(desk: Desk, session: str, user: str, problem: str, still: Test) -> bool:
+    """Note why a seat does not run, if it is `still` as it was."""
+    return change(desk, session, user, lambda seat: replace(seat, problem=problem) if still(seat) else None)
+
+
+def active(desk: Desk, session: str, user: str, at: datetime) -> bool:
+    """Note when a seat was in use, unless it is known to have been later."""
+
+    def noted(seat: Seat) -> Seat | None:
+        return replace(seat, active_at=at) if seat.active_at is None or seat.active_at < at else None
+
+    return change(desk, session, user, noted)
+
+
+def entered(desk: Desk, session: str, user: str, at: datetime) -> bool:
+    """Note when somebody came to their seat, unless that is known."""
+    return change(desk, session, user, lambda seat: replace(seat, entered_at=at) if seat.entered_at is None else None)
 
 
 def not_asked(desk: Desk, session: str, user: str) -> bool:

@@ -24,6 +24,8 @@ from ..support.waiting import eventually
 ROOT = Path(__file__).parents[2]
 NAMES = {
     *("inventory", "reconcile", "offers", "expiry", "idle", "watchdog"),
+    *("rosters", "warmup", "seats", "endings"),
+    *("collections", "materials", "course-homes", "leftovers"),
     *("homes", "archives", "volumes", "sizes", "owners"),
 }
 Start = Callable[..., "subprocess.Popen[bytes]"]
