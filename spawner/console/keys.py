@@ -34,3 +34,7 @@ class Keys:
     def form_token(self, token: str) -> str:
         """Give what the forms of a session carry, so that no other site can send them: bound to its hub token."""
         return hmac.new(self._key, b"form:" + token.encode(), hashlib.sha256).hexdigest()[:40]
+
+    def feed_token(self, feed: str) -> str:
+        """Give the secret part of a calendar's address, so that the ledger alone opens none."""
+        return hmac.new(self._key, b"feed:" + feed.encode(), hashlib.sha256).hexdigest()[:40]

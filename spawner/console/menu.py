@@ -35,6 +35,7 @@ class Link:
 LINKS = [
     Link("", N_("Mine"), Scope.SELF_READ),
     Link("courses", N_("Classes"), Scope.SELF_READ),
+    Link("calendar", N_("Calendar"), Scope.SELF_READ),
     Link("free", N_("What is free"), Scope.SELF_READ),
     Link("gpus", N_("GPUs"), Scope.READ),
     Link("leases", N_("Leases and queue"), Scope.READ),

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from ..problems import RESPONSES
 from . import (
     audit,
+    calendar,
     class_board,
     class_reports,
     class_sends,
@@ -29,6 +30,7 @@ TOPICS = [
     courses,
     course_roster,
     sessions,
+    calendar,
     class_board,
     class_reports,
     class_sends,

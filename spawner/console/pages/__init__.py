@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from . import (
     audit,
+    calendar,
     class_board,
     class_reports,
     class_sends,
@@ -28,6 +29,7 @@ TOPICS = [
     mine,
     servers,
     sessions,
+    calendar,
     class_board,
     class_reports,
     class_sends,

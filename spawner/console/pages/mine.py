@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from markupsafe import Markup
 from starlette.responses import Response
 
-from ...operations import mine
+from ...operations import mine, seats
 from ...operations.mine import DayOfUse, Mine
 from ...operations.quota_values import show_value
 from ...policy.leases import LeaseState
@@ -17,9 +17,10 @@ from ..api.mine import lease_cursor, lease_position
 from ..api.mine_models import UserName
 from ..callers import Caller, allowed
 from ..context import Console, Here
+from ..course_words import PHASES
 from ..languages import dated
 from ..live import LiveSlot, live_slots, problem_words
-from ..own import person_of, servers_of
+from ..own import OwnServer, person_of, servers_of
 from ..own_words import DIMENSIONS, ENDINGS, LEASE_STATES, SERVER_STATES, slot_words
 from ..paging import Cursor
 from ..plots import Colour, Line, Plotter, Series
@@ -27,6 +28,7 @@ from ..ranges import USUAL_DAYS, midnight
 from ..readings import KEPT
 from ..rendering import reader_of
 from ..scopes import Scope
+from ..session_desk import next_of
 
 router = APIRouter()
 
@@ -109,13 +111,14 @@ def _of_now(request: Request, here: Console, person: Person, found: Mine, *, own
     _ = here.pages.gettext(request)
     plot = Plotter(reader_of(request), _)
     live = live_slots(here, found.leases, found.at)
+    servers = servers_of(here, person.name, found)
     figures: dict[str, list[tuple[LiveSlot, Markup]]] = {}
     for number, one in enumerate(live):
         figure = _live_figure(plot, _, one, number, live, found)
         figures.setdefault(one.lease, []).append((one, figure))
     return {
         **_words(person, own=own),
-        "servers": servers_of(here, person.name, found),
+        "servers": servers,
         "mine": found,
         "held": sum(len(one.lease.slots) for one in found.leases),
         "quota": {one.dimension: one for one in found.account.quota},
@@ -125,7 +128,17 @@ def _of_now(request: Request, here: Console, person: Person, found: Mine, *, own
         "active": LeaseState.ACTIVE,
         "pending": LeaseState.PENDING,
         "more_than_a_minute": timedelta(minutes=1),
+        **_next(request, here, person, servers, own=own),
     }
+
+
+def _next(
+    request: Request, here: Console, person: Person, servers: Sequence[OwnServer], *, own: bool
+) -> dict[str, Any]:
+    """Give the sessions of classes that come next; on one's own page alone."""
+    addresses = {server.name: server.url for server in servers if server.url}
+    found = seats.next_for(here.desk, person.name) if own else []
+    return {"next_sessions": next_of(here, reader_of(request), addresses, found), "session_phases": PHASES}
 
 
 def _live_figure(
