@@ -104,3 +104,35 @@ def _run_all(person: Admin, commands: list[str]) -> None:
 def _ahead(command: str) -> str:
     """Move the page's year on, which is to lie ahead."""
     return command.replace("2027-", "2031-")
+
+
+ROOT = DOCS.parent
+# Typed by the reader, of JupyterLab itself, or of the settings.
+_NOT_OURS = {"Machine learning 1", "CPU", "GPU", "Kernel", "Restart", "Restart Kernel"}
+_PAGES = (
+    "tutorial/your-first-class.md",
+    "how-to/checklist-for-a-class.md",
+    "how-to/when-a-seat-is-stuck.md",
+    "how-to/let-teachers-make-courses.md",
+    "for-students.md",
+)
+
+
+def interface() -> str:
+    """Everything that the console and the lab's extension say."""
+    lab = ROOT / "images/tensorflow/files/opt/jupyter/share/jupyter/labextensions/berth-lab/static"
+    places = (ROOT / "spawner/console", lab)
+    return "\n".join(
+        path.read_text(encoding="utf-8")
+        for place in places
+        for suffix in ("py", "html", "js")
+        for path in sorted(place.rglob(f"*.{suffix}"))
+    )
+
+
+@pytest.mark.parametrize("name", _PAGES)
+def test_what_readers_are_to_press_is_there(name: str) -> None:
+    words = set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", page(name))) - _NOT_OURS
+    said = interface()
+    assert words
+    assert {one for one in words if f'"{one}"' not in said and f"'{one}'" not in said} == set()
