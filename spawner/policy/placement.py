@@ -53,7 +53,8 @@ class Promises:
         return found
 
     def _times(self, pool: Pool, slot_id: str, course: str, rules: LeaseRules, now: datetime) -> list[_Times]:
-        times = pool.reserved(slot_id, course)
+        # Seats are held until their session ends.
+        times = [(start, finish + rules.turnover) for start, finish in pool.reserved(slot_id, course)]
         if slot_id in self.wanted:
             times = sorted([*times, *self.wanted[slot_id]])
         lease = pool.holder(slot_id)
@@ -144,7 +145,7 @@ def place_in_seat(
     Nobody is passed by that: what is promised to others begins behind the reservation.
     """
     for reservation in pool.reservations_of(request.course, now):
-        within = min(length, reservation.ends_at - rules.turnover - now)
+        within = min(length, reservation.ends_at - now)
         if within < min(rules.shortest, length):
             continue
         search = _Search(pool, request, within, rules, now, promises)

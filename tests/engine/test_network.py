@@ -540,9 +540,9 @@ def test_in_an_exam_a_container_reaches_the_hub_and_nothing_else(exam: Place) ->
     gateway = ensure_network(exam.client, exam.hub_id).gateway
     cyd = exam.client.inspect_container(f"berth-{exam.hub_id}-cyd")["NetworkSettings"]["Networks"]
     cyd_ip = cyd[exam.network.name]["IPAddress"]
-    for container in (exam.ann, exam.bob, f"berth-{exam.hub_id}-cyd"):
-        mine = (exam.client, container, "wget", "-q", "-O-", f"http://127.0.0.1:{PORT}/hello")
-        eventually(lambda mine=mine: run_inside(*mine)[1] == "reached\n")
+    mine = ("wget", "-q", "-O-", f"http://127.0.0.1:{PORT}/hello")
+    there = [exam.ann, exam.bob, f"berth-{exam.hub_id}-cyd"]
+    eventually(lambda: all(run_inside(exam.client, one, *mine)[1] == "reached\n" for one in there))
     # Open without the rules, but for what the engine itself keeps apart.
     assert exam.reaches(gateway, exam.other_port)
     assert exam.reaches(exam.network.gateway, exam.other_port)

@@ -369,7 +369,7 @@ def test_a_free_seat_is_the_students_whoever_waits_for_the_time_after() -> None:
     pool.put_reservation(reservation("r", ["n0-0"], -3, 117))
     pool.put_ticket(ticket("t", request(hours=8)))
     student = replace(request(hours=2), course="class", user="stu")
-    assert ask(pool, student) == Allot(("n0-0",), at(115), "Shortened to 1 h 55 min: after that the GPUs are reserved.")
+    assert ask(pool, student) == Allot(("n0-0",), at(117), "Shortened to 1 h 57 min: after that the GPUs are reserved.")
     assert ask(pool, replace(student, hours=1)) == Allot(("n0-0",), at(60))
 
 
@@ -417,3 +417,15 @@ def test_a_wish_that_names_no_end_is_no_seat() -> None:
     """A course's name alone gives a place in its reservation, and no more than the quota allows."""
     pool = Pool(gpus(1), reservations=[reservation("r", ["n0-0"], -15, 90)])
     refused(ask(pool, request(course="class"), quota(0)), "over_limit")
+
+
+@pytest.mark.parametrize("waiting", [0, 1, RULES.depth + 2])
+def test_a_seat_lasts_until_the_bell_whoever_waits_for_the_time_after(waiting: int) -> None:
+    pool = Pool(gpus(1), reservations=[reservation("r", ["n0-0"], -15, 90)])
+    for number in range(waiting):
+        pool.put_ticket(ticket(f"t{number}", replace(request(hours=8), user=f"u{number}")))
+    assert ask(pool, seat(ends=90)) == Allot(("n0-0",), at(90))
+    # With more time from staff, for as long as its GPU is the course's at least.
+    longer = ask(pool, seat(ends=120))
+    assert isinstance(longer, Allot)
+    assert longer.until == (at(90) if waiting else at(120))

@@ -25,7 +25,9 @@ def promised(draw: st.DrawFn, pool: Pool) -> Promises:
 
 
 def taken(pool: Pool, slot_id: str, course: str, promises: Promises) -> list[tuple[datetime, datetime]]:
-    return [*pool.reserved(slot_id, course), *promises.wanted.get(slot_id, [])]
+    """List the times at which a slot is not to be had; seats hold theirs until the end of a reservation."""
+    reserved = [(start, finish + RULES.turnover) for start, finish in pool.reserved(slot_id, course)]
+    return [*reserved, *promises.wanted.get(slot_id, [])]
 
 
 def most_gpus(pool: Pool, ids: Iterable[str]) -> dict[tuple[SlotClass, str], int]:

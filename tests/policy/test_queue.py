@@ -350,7 +350,7 @@ def test_a_forecast_minds_reservations() -> None:
     pool.put_reservation(reservation("r", ["n0-0"], 60, 180))
     (serving,) = forecast(pool, generous(pool), RULES, NOW)
     assert serving.placement is not None
-    assert serving.placement.start == at(180)
+    assert serving.placement.start == at(180) + RULES.turnover, "the class holds them until its end"
 
 
 # --- the bound on waiting -------------------------------------------------------------------------------------
