@@ -66,8 +66,6 @@ class Course:
 
 @pytest.fixture
 def course(tmp_path: Path) -> Course:
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o055)  # pytest's are nobody else's, and the seat's user is another
     return Course(tmp_path / "course")
 
 
@@ -122,9 +120,9 @@ def test_hands_messages_and_the_end(serve: Callable[..., Lab], hub: LeaseHub, pa
     said = [announcement(f"m{number}", f"Open part {number}.", ago=60 - number) for number in range(1, 5)]
     said[2] = announcement("m3", "Save\nyour work.", "personal", ago=57)
     # Of Berth's own only the last counts.
-    said.insert(2, announcement("n1", "The session ends in 50 minutes.", "notice", "janitor"))
+    said.insert(2, announcement("n1", "The session ends in 50 minutes.", "notice", "janitor", ago=58))
     hub.answer = class_answer(
-        messages=[*said, announcement("n2", "The session ends in 40 minutes.", "notice", "janitor")]
+        messages=[*said, announcement("n2", "The session ends in 40 minutes.", "notice", "janitor", ago=1)]
     )
     expect(toast(page, "Berth: The session ends in 40 minutes.")).to_be_visible()
     expect(toast(page, "50 minutes")).to_have_count(0)
