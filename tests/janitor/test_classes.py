@@ -1,0 +1,608 @@
+"""The loops of classes, against a hub at the wire; and janitors that are killed between any two of their requests."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import docker
+import pytest
+
+from spawner.janitor.class_work import ClassWork
+from spawner.janitor.classes_endings import ending_steps
+from spawner.janitor.classes_rosters import roster_steps
+from spawner.janitor.classes_seats import seat_steps
+from spawner.janitor.classes_warmup import warmup_steps
+from spawner.janitor.hub import Hub, HubUnavailable
+from spawner.janitor.loops import Look
+from spawner.janitor.post import Post
+from spawner.janitor.steps import carry_out_all
+from spawner.janitor.tasks import expiry_steps
+from spawner.operations import announcements, courses, leases, seat_wishes, seats, sessions
+from spawner.operations.leases import Granted
+from spawner.operations.sessions import Plan, Planned
+from spawner.policy.classes import Course, Phase, Role, Seat, SeatState, Session, Wish, seat_state
+from spawner.policy.handouts import Collected, Kind
+from spawner.policy.leases import LeaseState
+from spawner.policy.model import AtEnd
+from spawner.settings import Settings
+
+from ..support.api_hub import TOKEN
+from ..support.class_hub import ClassHub, class_hub
+from ..support.office import HOUR, MINUTE, NOW, Office
+from ..support.slots import gpus
+
+SECOND = timedelta(seconds=1)
+STUDENTS = ("ann", "bob", "cyd", "dan")
+COURSE = Course("ml", "Machine learning", "cpu", "", NOW)
+LOOPS = (roster_steps, warmup_steps, seat_steps, ending_steps)
+
+
+@dataclass
+class School:
+    """A janitor that looks after classes, its ledger, and the hub it speaks to."""
+
+    office: Office
+    hub: ClassHub
+    post: Post
+    session: Session
+    checks: bool = True
+
+    def turn(self, *looks: Look) -> list[str]:
+        """Let loops take a turn each; gives what they found to be done."""
+        texts = []
+        for look in looks or LOOPS:
+            self.post.classes.forget()
+            before = self.office.tables() if self.checks else None
+            steps = look(self.post)
+            assert before is None or self.office.tables() == before  # looking changes nothing
+            texts += [step.text for step in steps]
+            carry_out_all(steps)
+        return texts
+
+    def settle(self, *looks: Look) -> None:
+        """Let loops take turns until none of them finds anything."""
+        for _ in range(30):
+            if not self.turn(*looks):
+                return
+        raise AssertionError(self.turn(*looks))
+
+    def born_again(self, **classes: Any) -> None:
+        """Put another janitor in the place of one that was killed."""
+        settings = self.post.settings
+        if classes:
+            settings = settings.model_copy(update={"classes": settings.classes.model_copy(update=classes)})
+        self.post = replace(self.post, classes=ClassWork(), settings=settings)
+
+    def seat(self, user: str) -> Seat:
+        _, board = seats.board(self.office.desk, self.session.id)
+        return next(seat for seat in board if seat.user == user)
+
+    def states(self) -> dict[str, SeatState]:
+        _, board = seats.board(self.office.desk, self.session.id)
+        return {seat.user: seat_state(seat, self.office.clock.now) for seat in board}
+
+    def phase(self) -> Phase:
+        return sessions.find(self.office.desk, self.session.id).phase(self.office.clock.now)
+
+    def told(self, user: str = "") -> list[str]:
+        sent = announcements.for_seat(self.office.desk, self.session.id, user)
+        return [one.text for one in sent if one.kind is Kind.NOTICE]
+
+    def come(self) -> None:
+        """Start the seats in time, and let their students come."""
+        self.at(-1)
+        self.settle()
+        self.at(1)
+        for user in STUDENTS:
+            self.hub.servers[user, "ml"].active = self.office.clock.now
+        self.settle()
+        assert set(self.states().values()) == {SeatState.WORKING}
+
+    def at(self, minutes: float) -> None:
+        """Go to some minutes after the session's start, or before."""
+        self.office.clock.now = self.session.starts_at + minutes * MINUTE
+        for one in self.hub.servers.values():
+            one.active = min(one.active, self.office.clock.now)
+
+
+def book(office: Office, course: Course = COURSE, seats_: int = 4, **plan: Any) -> Session:
+    """Let Ines, with Tom's help, teach four students from two to four."""
+    assert isinstance(courses.create(office.desk, course, "ines"), Course)
+    courses.enrol(office.desk, course.id, STUDENTS, Role.STUDENT, "ines")
+    courses.enrol(office.desk, course.id, ["tom"], Role.ASSISTANT, "ines")
+    return _session(office, course, seats_, **plan)
+
+
+def _session(office: Office, course: Course, seats_: int, **plan: Any) -> Session:
+    answer = sessions.book(office.desk, Plan(course.id, [(NOW + 2 * HOUR, NOW + 4 * HOUR)], seats_, **plan), "ines")
+    assert isinstance(answer, Planned), answer
+    return answer.sessions[0]
+
+
+@pytest.fixture
+def hub_of_classes(office: Office) -> Iterator[ClassHub]:
+    with class_hub(office.clock) as hub:
+        yield hub
+
+
+@pytest.fixture
+def school(office: Office, hub_of_classes: ClassHub, nowhere: docker.APIClient, tmp_path: Any) -> School:
+    settings = Settings(state_dir=tmp_path / "state", classes={"starts_at_once": 2})
+    speaker = Hub(hub_of_classes.api_url, hub_of_classes.url, TOKEN)
+    post = Post(office.desk, nowhere, "0a1b2c3d", settings, hub=speaker)
+    return School(office, hub_of_classes, post, book(office))
+
+
+# --- people, groups, shares -------------------------------------------------------------------------------------------
+
+
+def test_the_hub_learns_of_a_course(school: School) -> None:
+    hub = school.hub
+    hub.users |= {"ann", "eve"}
+    school.settle(roster_steps)
+    assert hub.users == {*STUDENTS, "ines", "tom", "eve"}
+    assert hub.groups == {"course-ml-students": set(STUDENTS), "course-ml-staff": {"ines", "tom"}}
+    # Nothing has changed, so the hub is not even asked.
+    asked = len(hub.asked)
+    assert school.turn(roster_steps) == []
+    assert len(hub.asked) == asked
+    courses.expel(school.office.desk, "ml", ["ann"], "ines")
+    courses.enrol(school.office.desk, "ml", ["bob"], Role.ASSISTANT, "ines")
+    school.settle(roster_steps)
+    assert hub.groups == {"course-ml-students": {"cyd", "dan"}, "course-ml-staff": {"ines", "tom", "bob"}}
+    # What somebody else does to the groups is put right.
+    hub.groups["course-ml-staff"].add("eve")
+    school.born_again()
+    school.settle(roster_steps)
+    assert hub.groups["course-ml-staff"] == {"ines", "tom", "bob"}
+
+
+def test_who_cannot_be_a_user_keeps_nobody_else_out(school: School) -> None:
+    courses.enrol(school.office.desk, "ml", ["!x"], Role.STUDENT, "ines")
+    school.turn(roster_steps)
+    school.turn(roster_steps)
+    assert school.hub.groups["course-ml-students"] == set(STUDENTS)
+
+
+def test_a_course_follows_its_group(school: School) -> None:
+    desk, hub = school.office.desk, school.hub
+    courses.change(desk, "ml", "ines", group="ml-2027")
+    school.settle(roster_steps)  # there is no such group, which changes nothing
+    hub.users |= {"eve", "fay"}
+    hub.groups["ml-2027"] = {"eve", "fay", "ann", "tom"}
+    school.born_again()
+    school.settle(roster_steps)
+    assert hub.groups["course-ml-students"] == {*STUDENTS, "eve", "fay"}
+    with school.office.ledger.reading() as books:
+        assert {one.user: one.via for one in books.courses.members("ml", [Role.STUDENT])}["eve"] == "group"
+    hub.groups["ml-2027"] = {"fay"}
+    school.born_again()
+    school.settle(roster_steps)
+    # Ann is on the roster as well.
+    assert hub.groups["course-ml-students"] == {*STUDENTS, "fay"}
+    del hub.groups["ml-2027"]
+    school.born_again()
+    school.settle(roster_steps)
+    assert hub.groups["course-ml-students"] == {*STUDENTS, "fay"}
+
+
+def test_staff_may_enter_the_seats_of_their_course_and_nothing_else(school: School) -> None:
+    hub, desk = school.hub, school.office.desk
+    hub.users |= {"eve"}
+    school.at(-1)
+    school.settle()
+    hub.run("ann", "")
+    hub.run("eve", "ml")  # whose server is called like the course, by chance
+    hub.run("ines", "ml")
+    school.settle()
+    staff = "course-ml-staff"
+    assert hub.shares == {(user, "ml", staff) for user in STUDENTS}
+    # A stopped seat stays shared; who leaves takes their server along.
+    del hub.servers["bob", "ml"]
+    courses.expel(desk, "ml", ["ann"], "ines")
+    school.settle(roster_steps)
+    assert hub.shares == {(user, "ml", staff) for user in ("bob", "cyd", "dan")}
+    hub.servers.clear()
+    school.at(121)
+    school.settle()
+    assert isinstance(courses.archive(desk, "ml", "ines"), Course)
+    school.settle(roster_steps)
+    assert hub.shares == set()
+    assert hub.groups == {"course-ml-students": set(), staff: set()}
+
+
+# --- started in time --------------------------------------------------------------------------------------------------
+
+
+def test_a_class_starts_by_itself(school: School) -> None:
+    hub = school.hub
+    school.at(-16)
+    assert [text for text in school.turn() if "start" in text] == []
+    school.at(-1)
+    assert school.turn(warmup_steps) == ["start the seats ann/ml, bob/ml, 2 at once at the most"]
+    # As one is ready the next is started, also of who was never here.
+    assert set(school.states().values()) == {SeatState.READY}
+    assert hub.users >= set(STUDENTS)
+    assert hub.options["ann", "ml"] == {"profile": "cpu", "gpus": 0}
+    assert school.post.classes.starts().counts[0] == 4
+    assert school.turn(warmup_steps) == []
+
+
+def test_no_more_than_some_at_once(school: School) -> None:
+    hub = school.hub
+    hub.users |= set(STUDENTS)
+    hub.starts = {user: ["slow"] for user in STUDENTS}
+    school.at(-1)
+    school.turn(warmup_steps, seat_steps)
+    assert hub.most_at_once == 2
+    assert school.turn(warmup_steps) == []
+    hub.servers["ann", "ml"].ready, hub.servers["ann", "ml"].pending = True, None
+    assert "note that the seat ann/ml is ready" in school.turn(seat_steps)
+    school.turn(warmup_steps)
+    assert set(hub.servers) == {("ann", "ml"), ("bob", "ml"), ("cyd", "ml")}
+
+
+def test_others_go_first(school: School) -> None:
+    hub = school.hub
+    hub.users |= {*STUDENTS, "eve", "fay"}
+    hub.starts = {user: ["slow"] for user in STUDENTS}
+    school.born_again(starts_at_once=4)
+    hub.run("eve", "", ready=False)
+    hub.run("fay", "lab", ready=False)
+    hub.run("fay", "", ready=True)
+    school.at(-0.5)
+    school.turn(warmup_steps)
+    assert set(hub.servers) - {("eve", ""), ("fay", "lab"), ("fay", "")} == {("ann", "ml"), ("bob", "ml")}
+
+
+@pytest.mark.parametrize("status", ["429", "503", "500"])
+def test_a_busy_hub_is_asked_again_and_nothing_has_failed(school: School, status: str) -> None:
+    hub = school.hub
+    hub.users |= set(STUDENTS)
+    hub.starts = {"ann": [status] * 5}
+    school.at(-1)
+    school.turn(warmup_steps)
+    assert school.seat("ann").problem == ""
+    for _ in range(5):
+        school.turn(warmup_steps)
+    assert set(school.states().values()) == {SeatState.READY}
+    assert school.seat("ann").attempts == 1
+    assert school.post.classes.failures("busy") == 5
+
+
+@pytest.mark.parametrize("how", ["fail", "late"])
+def test_a_start_that_fails_is_tried_again_and_then_told(school: School, how: str) -> None:
+    hub = school.hub
+    hub.users |= set(STUDENTS)
+    hub.starts = {"ann": [f"{how}: no space left"] * 9}
+    school.at(-1)
+    for _ in range(20):
+        school.office.wait(10 * SECOND)
+        school.turn(warmup_steps, seat_steps)
+    assert school.states() == {"ann": SeatState.STUCK, "bob": "ready", "cyd": "ready", "dan": "ready"}
+    assert school.seat("ann").problem == "Its server did not start: no space left"
+    assert school.seat("ann").attempts == 3
+    assert len(hub.starts["ann"]) == 6
+    # Who comes starts it by hand, and all is well.
+    hub.run("ann", "ml")
+    school.turn(seat_steps)
+    assert (school.states()["ann"], school.seat("ann").problem) == (SeatState.READY, "")
+
+
+def test_two_sessions_of_a_course_one_after_the_other(school: School) -> None:
+    answer = sessions.book(school.office.desk, Plan("ml", [(NOW + 4 * HOUR, NOW + 5 * HOUR)], 4), "ines")
+    assert isinstance(answer, Planned)
+    school.come()
+    school.at(119.8)
+    school.settle()  # the next one's seats are the same servers, which are the first one's now
+    assert all(seat.asked_at is None for seat in seats.board(school.office.desk, answer.sessions[0].id)[1])
+    school.at(120)
+    school.settle()
+    assert set(school.states().values()) == {SeatState.ENDED}
+    _, board = seats.board(school.office.desk, answer.sessions[0].id)
+    assert {seat_state(seat, school.office.clock.now) for seat in board} == {SeatState.READY}
+    assert all(school.hub.count(f"DELETE /hub/api/users/{user}/servers/ml") == 1 for user in STUDENTS)
+
+
+# --- seen while it runs -----------------------------------------------------------------------------------------------
+
+
+def test_what_the_hub_sees_of_a_seat(school: School) -> None:
+    hub = school.hub
+    school.at(-1)
+    school.settle()
+    school.at(1)
+    for user in ("ann", "bob"):
+        hub.servers[user, "ml"].active = school.office.clock.now
+    seat_wishes.visit(school.office.desk, school.session.id, "bob", "tom")
+    del hub.servers["cyd", "ml"]
+    school.settle(seat_steps)
+    ann, bob, cyd = (school.seat(user) for user in ("ann", "bob", "cyd"))
+    assert ann.entered_at == ann.active_at == school.office.clock.now
+    assert (bob.entered_at, bob.active_at) == (None, school.office.clock.now)  # that was Tom
+    assert cyd.problem == "Its server has stopped."
+    assert school.states()["cyd"] is SeatState.STUCK
+    assert school.post.classes.failures("gone") == 1
+    assert school.hub.servers.keys() == {("ann", "ml"), ("bob", "ml"), ("dan", "ml")}  # nobody started it again
+
+
+def test_seats_that_students_start_themselves(school: School) -> None:
+    school.hub.users |= set(STUDENTS)
+    school.at(-14)
+    school.hub.run("ann", "ml", ready=False)
+    school.hub.run("ines", "ml")
+    school.settle(seat_steps)
+    assert school.states()["ann"] is SeatState.STARTING
+    assert school.phase() is Phase.WARMING
+    school.hub.servers["ann", "ml"] = replace(school.hub.servers["ann", "ml"], ready=True, pending=None)
+    school.settle(seat_steps)
+    assert school.states()["ann"] is SeatState.READY
+    assert sessions.find(school.office.desk, school.session.id).warmed_at == school.office.clock.now
+
+
+def test_wishes_are_done_once(school: School) -> None:
+    desk, hub = school.office.desk, school.hub
+    school.at(-1)
+    school.settle()
+    school.at(1)
+    for user, wish in (("ann", Wish.STOP), ("bob", Wish.RESTART)):
+        assert isinstance(seat_wishes.wish(desk, school.session.id, user, wish, "tom"), Seat)
+    school.settle(warmup_steps, seat_steps)
+    assert sorted(hub.saved) == [("ann", "ml"), ("bob", "ml")]
+    assert ("ann", "ml") not in hub.servers
+    assert hub.count("POST /hub/api/users/bob/servers/ml") == 2
+    assert {school.seat(user).wish for user in STUDENTS} == {Wish.NONE}
+    assert school.states()["ann"] is SeatState.NOT_STARTED
+    done = [entry for entry in school.office.audit() if entry.action == "seat.wish_done"]
+    assert {(entry.actor, entry.after["user"], entry.after["wish"], entry.why) for entry in done} == {
+        ("janitor", "ann", "stop", "asked for by tom"),
+        ("janitor", "bob", "start", "asked for by tom"),
+    }
+    assert isinstance(seat_wishes.wish(desk, school.session.id, "ann", Wish.START, "tom"), Seat)
+    school.settle(warmup_steps, seat_steps)
+    assert school.states()["ann"] is SeatState.READY
+
+
+def test_a_guest_is_made_and_started(school: School) -> None:
+    desk = school.office.desk
+    longer = sessions.find(desk, school.session.id)
+    with school.office.ledger.transaction() as books:
+        books.sessions.update(replace(longer, seats=5))
+    school.at(1)
+    assert isinstance(seat_wishes.hand_over(desk, school.session.id, "gus", "ines"), Seat)
+    school.settle()
+    assert school.states()["gus"] is SeatState.READY
+    assert ("gus", "ml", "course-ml-staff") in school.hub.shares
+    assert isinstance(seat_wishes.take_back(desk, school.session.id, "gus", "ines"), Seat)
+    school.settle()
+    assert ("gus", "ml") not in school.hub.servers
+    assert ("gus", "ml", "course-ml-staff") not in school.hub.shares
+
+
+def test_unused_seats_go_back(school: School) -> None:
+    desk, hub = school.office.desk, school.hub
+    school.at(-1)
+    school.settle()
+    school.at(5)
+    hub.servers["ann", "ml"].active = school.office.clock.now
+    school.settle()
+    seats.raise_hand(desk, school.session.id, "bob")
+    school.at(15)
+    school.settle()
+    assert set(hub.servers) == {("ann", "ml"), ("bob", "ml")}
+    assert school.states()["cyd"] is SeatState.GIVEN_BACK
+    # Who comes late after all keeps the seat.
+    school.at(20)
+    hub.run("cyd", "ml")
+    school.settle()
+    assert ("cyd", "ml") in hub.servers
+    assert school.states()["cyd"] is SeatState.READY
+
+
+def test_more_time_makes_a_lease_longer(school: School) -> None:
+    office = school.office
+    office.fit(gpus(1))
+    course = replace(COURSE, id="gp", gpus=1, profile="gpu")
+    school.session = book(office, course, 1)
+    school.at(1)
+    until = school.session.ends_at + 20 * MINUTE
+    assert isinstance(seat_wishes.give_time(office.desk, school.session.id, "ann", until, "ines"), Seat)
+    lease = seat_lease(office, course, school.session)
+    assert office.lease(lease).ends_at == school.session.ends_at
+    school.turn(seat_steps)
+    assert office.lease(lease).ends_at == until
+
+
+def seat_lease(office: Office, course: Course, session: Session, user: str = "ann") -> str:
+    """Start a seat's server with GPUs, until its session's end."""
+    hours = (session.ends_at - office.clock.now) / HOUR
+    answer = leases.acquire(office.desk, course.seat(user, hours))
+    assert isinstance(answer, Granted), answer
+    return leases.activate(office.desk, answer.lease.id, f"container-{user}", office.clock.now).id
+
+
+# --- how it ends ------------------------------------------------------------------------------------------------------
+
+
+def test_seats_are_told_and_stopped(school: School) -> None:
+    hub = school.hub
+    school.come()
+    hub.run("tom", "ml")
+    hub.run("ann", "")
+    for minutes in (109.9, 110.1, 111, 115, 119.5):
+        school.at(minutes)
+        school.turn(ending_steps)
+    assert school.told() == [
+        f"The session ends in {length}. Open documents are saved then, and the servers stop."
+        for length in ("10 minutes", "5 minutes", "1 minute")
+    ]
+    assert hub.saved == []
+    school.at(120)
+    assert school.phase() is Phase.ENDING
+    assert school.turn(ending_steps) == ["save the open documents of ml: tom, ann, bob, cyd, dan"]
+    assert school.turn(ending_steps) == ["stop the seats of ml: tom, ann, bob, cyd, dan"]
+    assert set(hub.servers) == {("ann", "")}
+    school.settle()
+    assert school.phase() is Phase.OVER
+    assert set(school.states().values()) == {SeatState.ENDED}
+
+
+def test_who_has_more_time_is_told_then_and_goes_on(school: School) -> None:
+    school.come()
+    school.at(100)
+    until = school.session.ends_at + 30 * MINUTE
+    assert isinstance(seat_wishes.give_time(school.office.desk, school.session.id, "ann", until, "ines"), Seat)
+    school.at(119.5)
+    school.settle()
+    assert [len(school.told(user)) for user in STUDENTS] == [0, 1, 1, 1]
+    school.at(120)
+    school.settle()
+    assert set(school.hub.servers) == {("ann", "ml")}
+    assert school.phase() is Phase.ENDING
+    school.at(149.5)
+    school.settle()
+    assert [len(school.told(user)) for user in STUDENTS] == [1, 1, 1, 1]
+    school.at(150)
+    school.settle()
+    assert school.hub.servers == {}
+    assert school.phase() is Phase.OVER
+
+
+def test_work_is_collected_before_seats_stop(school: School) -> None:
+    office = school.office
+    courses.change(office.desk, "ml", "ines", collect="homework")
+    school.come()
+    school.at(120)
+    school.settle(ending_steps)
+    assert len(school.hub.servers) == 4
+    taken = Collected("c1", school.session.id, "ann", "homework", office.clock.now, "x.tar.gz", 1, 10, "0" * 64)
+    with office.ledger.transaction() as books:
+        books.handouts.collect(taken)
+    school.settle(ending_steps)
+    assert set(school.hub.servers) == {(user, "ml") for user in ("bob", "cyd", "dan")}
+    school.at(123)
+    school.settle(ending_steps)
+    assert school.hub.servers == {}
+
+
+def test_gpus_are_back_within_a_minute(school: School) -> None:
+    office = school.office
+    office.fit(gpus(1))
+    course = replace(COURSE, id="gp", gpus=1, profile="gpu", collect="homework")
+    school.session = book(office, course, 1)
+    office.clock.now = school.session.starts_at
+    lease = seat_lease(office, course, school.session)
+    school.hub.users |= {"ann"}
+    school.hub.run("ann", "gp")
+    school.settle(seat_steps)
+    # A lease warns of its own end, at some of the minutes.
+    school.at(110)
+    assert [text for text in school.turn(ending_steps) if " gp " in text] == []
+    school.at(115)
+    assert [text for text in school.turn(ending_steps) if " gp " in text] == [
+        "tell all seats of gp that 5 minutes are left"
+    ]
+    office.clock.now = school.session.ends_at
+    # The class's loop ends it, and no other, as long as it can be.
+    assert school.turn(expiry_steps) == []
+    school.settle(ending_steps)
+    assert office.lease(lease).state is LeaseState.ACTIVE  # what is not collected yet
+    office.wait(20 * SECOND)
+    school.settle(ending_steps, expiry_steps)
+    assert (office.lease(lease).state, office.lease(lease).ending) == (LeaseState.RELEASING, "expired")
+    assert ("ann", "gp") not in school.hub.servers
+
+
+def test_where_the_classs_loop_does_not_end_a_lease_another_does(school: School) -> None:
+    office = school.office
+    office.fit(gpus(1))
+    course = replace(COURSE, id="gp", gpus=1, profile="gpu")
+    school.session = book(office, course, 1)
+    office.clock.now = school.session.starts_at
+    lease = seat_lease(office, course, school.session)
+    school.hub.users |= {"ann"}
+    school.hub.run("ann", "gp")
+    office.clock.now = school.session.ends_at + 60 * SECOND
+    school.turn(expiry_steps)
+    assert office.lease(lease).state is LeaseState.RELEASING
+    assert ("ann", "gp") not in school.hub.servers
+
+
+def test_a_class_that_goes_on_without_gpus(school: School) -> None:
+    courses.change(school.office.desk, "ml", "ines", at_end=AtEnd.CPU)
+    school.come()
+    school.at(119.5)
+    school.settle()
+    assert school.told() == ["The session ends in 1 minute. Open documents are saved then."]
+    school.at(120)
+    school.settle()
+    assert len(school.hub.servers) == 4
+    assert school.phase() is Phase.OVER
+
+
+def test_a_session_that_is_called_off(school: School) -> None:
+    school.at(-1)
+    school.settle()
+    assert isinstance(sessions.cancel(school.office.desk, school.session.id, "ines", "ill"), tuple)
+    school.turn()
+    assert school.told() == ["The session was called off. Open documents are saved, and the servers stop."]
+    school.settle()
+    assert len(school.hub.servers) == 4
+    school.office.wait(20 * SECOND)
+    school.settle()
+    assert school.hub.servers == {}
+    assert sessions.find(school.office.desk, school.session.id).cleared_at == school.office.clock.now
+
+
+# --- janitors and hubs that die ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hub_too", [False, True], ids=["janitor", "hub"])
+def test_a_death_at_any_request_changes_nothing_in_the_end(school: School, hub_too: bool) -> None:
+    """The hub does what it is asked, and the janitor does not live to hear of it; another one goes on."""
+    office, hub = school.office, school.hub
+    school.checks = False
+    courses.expel(office.desk, "ml", ["cyd", "dan"], "ines")
+    deaths = 0
+    for request in itertools.count(3, 2):  # every other one: the two ways of dying meet all of them
+        hub.gone_at = len(hub.asked) + request + hub_too
+        try:
+            _a_lesson(school)
+        except HubUnavailable:
+            deaths += 1
+        else:
+            break
+        hub.away, hub.gone_at = False, None
+        if hub_too:
+            hub.restart()
+        school.born_again()
+        office.wait(6 * SECOND)  # after which it is sure that nobody asks any more
+        _a_lesson(school)
+        assert set(school.states().values()) == {SeatState.ENDED}, request
+        assert hub.servers == {}, request
+        assert school.phase() is Phase.OVER, request
+        school.session = _session_at(office, school.session.ends_at + HOUR)
+    assert deaths > 15
+
+
+def _session_at(office: Office, at: Any) -> Session:
+    answer = sessions.book(office.desk, Plan("ml", [(at, at + HOUR)], 2), "ines")
+    assert isinstance(answer, Planned), answer
+    return answer.sessions[0]
+
+
+def _a_lesson(school: School) -> None:
+    """Let a session begin and end, from where it is."""
+    office, end = school.office, school.session.ends_at
+    if office.clock.now < school.session.starts_at:
+        office.clock.now = max(office.clock.now, school.session.starts_at - 20 * SECOND)
+        school.settle()
+        office.clock.now = school.session.starts_at + MINUTE
+        wish = seat_wishes.wish(office.desk, school.session.id, "bob", Wish.RESTART, "tom")
+        assert isinstance(wish, Seat), wish
+        school.settle()
+        assert set(school.states().values()) == {SeatState.READY}
+    office.clock.now = max(office.clock.now, end)
+    school.settle()
