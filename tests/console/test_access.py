@@ -63,6 +63,7 @@ def values(world: World, *, own: bool) -> Mapping[str, str]:
         "gpu": world.gpu,
         "course": COURSE,
         "session": world.session,
+        "collected": world.collected,
         "link": world.link,
         "token": world.token,
         "server": "lab",
@@ -85,6 +86,7 @@ BODIES: dict[str, Mapping[str, Any]] = {}
 QUERIES: dict[str, Mapping[str, str]] = {
     "GET gpus/change": {"state": "draining", "node": "local"},
     "GET gpus/{gpu}/change": {"state": "draining"},
+    "GET courses/{course}/sessions/{session}/board/do": {"action": "stop", "user": ANN},
 }
 
 

@@ -86,6 +86,7 @@ def things(world: World) -> Mapping[str, list[str]]:
         "group": ["physics"],
         "course": [COURSE, OTHER_COURSE],
         "session": [world.session],
+        "collected": [world.collected],
         "link": [world.link],
     }
 

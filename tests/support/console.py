@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
@@ -195,15 +197,15 @@ class ConsoleStand:
 
 @contextlib.contextmanager
 def open_console(office: Office, settings: Settings | None = None) -> Iterator[ConsoleStand]:
-    """Open a console over an office; its clock is the office's."""
-    hub = StandInHub()
+    """Open a console over an office; its clock is the office's. Without settings, its state directory is a new one."""
+    hub, state = StandInHub(), tempfile.TemporaryDirectory(prefix="berth-console-")
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     own = hub.token("console", ["list:users", "read:users"], "service")
     to_hub = Hub(own, f"http://127.0.0.1:{server.server_port}/hub/api", "service-console", PREFIX)
     console = Console(
         desk=office.desk,
-        settings=settings or Settings(),
+        settings=settings or Settings(state_dir=Path(state.name) / "state"),
         hub=to_hub,
         people=People(to_hub),
         pages=Pages(PREFIX, to_hub.path, office.desk.clock),
@@ -216,3 +218,4 @@ def open_console(office: Office, settings: Settings | None = None) -> Iterator[C
     finally:
         server.shutdown()
         server.server_close()
+        state.cleanup()

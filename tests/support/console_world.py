@@ -6,15 +6,19 @@ she is told.
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 
 from spawner.console.scopes import OF_PEOPLE
+from spawner.course_directory import Places
 from spawner.ledger import AuditEntry
-from spawner.operations import courses, ends, inventory, leases, links, offers, sessions
+from spawner.operations import collections, courses, ends, inventory, leases, links, offers, sessions
 from spawner.policy.classes import Course, Role
 from spawner.policy.gpus import GpuState
+from spawner.policy.handouts import Collected
 from spawner.policy.homes import Home, HomeState
 from spawner.policy.leases import GpuRequest
 from spawner.policy.model import Deny
+from spawner.state import StateDirectory
 
 from .console import OF_HUB_ADMINS, ConsoleStand, Visitor
 from .office import HOUR, MINUTE, Office
@@ -58,6 +62,8 @@ class World:
         Of the course, to come.
     link, token
         Id and secret of a join link into the course.
+    collected
+        Id of what was taken from Ann's seat in the session.
     """
 
     console: ConsoleStand
@@ -70,6 +76,7 @@ class World:
     session: str
     link: str
     token: str
+    collected: str = ""
     others: frozenset[str] = field(default_factory=frozenset)
 
     @property
@@ -110,6 +117,7 @@ def populate(console: ConsoleStand) -> World:
     inventory.set_state(office.desk, "node-b-gpu3", GpuState.QUARANTINED, "olga", HOSTILE_REASON)
     office.reserve("deep-learning", office.clock.now + 20 * HOUR, office.clock.now + 23 * HOUR, "SIM-local-0")
     session = _classes(office)
+    collected = _collect(console, session)
     link = links.make(office.desk, COURSE, Role.STUDENT, office.clock.now + timedelta(days=7), "ines")
     assert not isinstance(link, Deny)
     with office.ledger.transaction() as books:
@@ -128,6 +136,7 @@ def populate(console: ConsoleStand) -> World:
         session=session,
         link=links.id_of(link),
         token=link.token,
+        collected=collected,
         others=frozenset([*held, *waiting, *(one for name, one in closed.items() if name != ANN)]),
     )
 
@@ -222,6 +231,16 @@ def _classes(office: Office) -> str:
     courses.enrol(office.desk, COURSE, ["tara"], Role.ASSISTANT, "ines")
     courses.enrol(office.desk, OTHER_COURSE, OTHERS, Role.STUDENT, "ida")
     return made[0]
+
+
+def _collect(console: ConsoleStand, session: str) -> str:
+    """Let work of Ann's have been collected."""
+    at, places = console.office.clock.now, Places(StateDirectory(console.console.settings.state_dir).courses)
+    path = places.course(COURSE).create().archive(session, ANN, at)
+    path.parent.mkdir()
+    path.write_bytes(b"work")
+    taken = Collected("", session, ANN, "week1", at, f"{session}/{path.name}", 1, 4, sha256(b"work").hexdigest())
+    return collections.note(console.office.desk, taken).id
 
 
 def _can_enrol(name: str) -> bool:
