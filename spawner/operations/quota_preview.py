@@ -260,7 +260,9 @@ class _Look:
                 tickets.append(TicketTouched(ticket, TicketEffect.OFFERED))
             elif allowed_before[ticket.id] != (then(ticket) is not None):
                 tickets.append(self._turned(pool, ticket, allowed_before[ticket.id], spending))
-            elif self._profile_gone(_holder(ticket.user, ticket.request.groups), ticket.request.profile):
+            elif not ticket.request.is_seat and self._profile_gone(
+                _holder(ticket.user, ticket.request.groups), ticket.request.profile
+            ):
                 tickets.append(TicketTouched(ticket, TicketEffect.PROFILE))
         return leases, tickets
 
@@ -335,7 +337,8 @@ class _Look:
         """Give the new ends of leases that the janitor would shorten, before the change (0) or after it (1)."""
         found: dict[str, datetime] = {}
         for user in {lease.user for lease in pool.leases.values()}:
-            active = [lease for lease in pool.leases_of(user) if lease.state is LeaseState.ACTIVE]
+            own = [lease for lease in pool.leases_of(user) if not lease.course]
+            active = [lease for lease in own if lease.state is LeaseState.ACTIVE]
             # It goes by the groups of the first.
             quotas = self.quotas(_holder(user, active[0].groups)) if active else None
             if quotas is not None:
@@ -351,9 +354,10 @@ class _Look:
         effects = []
         if end is not None and end != end_before:
             effects.append(LeaseEffect.SHORTENED)
-        if quotas is not None and lease.state is not LeaseState.RELEASING:
+        # No quota of its user's stands against a seat in a course.
+        if quotas is not None and lease.state is not LeaseState.RELEASING and not lease.course:
             before, after = quotas
-            held = sum(len(one.slots) for one in pool.leases_of(lease.user))
+            held = sum(len(one.slots) for one in pool.leases_of(lease.user) if not one.course)
             models = {pool.slots[slot].model for slot in lease.slots if slot in pool.slots}
             left = (end or lease.ends_at) - self.now
             if after.gpus < held <= before.gpus:

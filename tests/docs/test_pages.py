@@ -17,7 +17,6 @@ _NOT_A_START = {
     "archive_failed",
     "base_image_unavailable",
     "cache_not_warmed",
-    "course_files_failed",
     "gpu_probe_failed",
     "quota_changed",
     "quota_invalid",

@@ -14,7 +14,7 @@ from spawner.operations.desk import Desk
 from spawner.operations.leases import Granted
 from spawner.operations.quota_preview import LeaseEffect, Preview, TicketEffect, preview, preview_import
 from spawner.operations.quotas import Change, Edits, key_of, make_grant
-from spawner.policy.leases import LeaseState, TicketState
+from spawner.policy.leases import GpuRequest, LeaseState, TicketState
 from spawner.policy.limits import why
 from spawner.policy.model import Person
 from spawner.policy.quota import QuotaGrant, Subject
@@ -301,3 +301,20 @@ def test_another_process_sees_the_same(office: Office) -> None:
         assert replace(preview(other, change, PEOPLE), changes=()).version == quotas.all_set(office.desk).version
     finally:
         other.ledger.close()
+
+
+def test_a_seat_in_a_course_is_touched_by_nobodys_quota(office: Office) -> None:
+    office.fit(gpus(2))
+    seat = GpuRequest("ann", "ml", "gpu", 1, course="ml", ends_at=NOW + 3 * HOUR)
+    answer = leases.acquire(office.desk, seat)
+    assert isinstance(answer, Granted)
+    leases.activate(office.desk, answer.lease.id, "container", NOW)
+    own = office.running("ann", groups=ANN.groups)
+    changed = setting(
+        grant("user", "ann", "gpus", 1),
+        grant("user", "ann", "gpu_hours", 4.0),
+        grant("user", "ann", "lease_hours", 2.0),
+    )
+    found = preview(office.desk, changed, PEOPLE)
+    assert [one.lease.id for one in found.leases] == [own.id]
+    assert LeaseEffect.TOO_MANY not in effects(found)["ann"]
