@@ -379,6 +379,7 @@ seats = Table(
     Column("memory", BigInteger, nullable=False),
     Column("wish", Choice(Wish), nullable=False),
     Column("wished_by", Words, nullable=False),
+    Column("heard_at", UtcMs),
 )
 
 links = Table(

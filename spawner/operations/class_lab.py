@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from ..ledger import Books
 from ..policy.classes import STAFF, Course, Phase, Role, Seat, Session, hands
-from ..policy.handouts import Announcement, Delivery, Push
+from ..policy.handouts import Announcement, Delivery, Kind, Push
 from ..policy.model import Deny
 from . import announcements, handouts, seats
 from .desk import Desk
@@ -95,7 +95,7 @@ def seen(
     present
         Whether its owner has a page open.
     active_at
-        When they, or a kernel, last did something.
+        When they, or a kernel, last did something. Work where no visitor was is its owner's, from wherever they do it.
     visitors
         Names of others who have a page open: each is told to the owner, and noted in the audit, once.
     """
@@ -104,10 +104,13 @@ def seen(
     with desk.ledger.reading() as books:
         now = desk.clock()
         found = _find(books, user, server, now)
-    if found is None:
-        return
-    _, session, role, seat = found
-    active_at = None if active_at is None else min(active_at, now)
+        if found is None:
+            return
+        _, session, role, seat = found
+        active_at = None if active_at is None else min(active_at, now)
+        if active_at is not None and seat.entered_at is None and not visitors:
+            sent = books.handouts.announcements(session.id, user)
+            present = present or not any(one.kind is Kind.VISIT for one in sent)
     # Staff's own seats are for showing things; nobody waits for them, and no board has a card for them.
     if role is Role.STUDENT and _newer(seat, present, active_at, now) is not None:
         with desk.ledger.transaction() as books:
@@ -206,7 +209,7 @@ def _newer(seat: Seat, present: bool, active_at: datetime | None, now: datetime)
     """Give a seat with what is new of it; None if that is nothing, or not worth a write."""
     if seat.ended_at is not None:
         return None
-    changed = seat
+    changed = replace(seat, heard_at=seat.heard_at or now)
     if present and seat.entered_at is None:
         changed = replace(changed, entered_at=now)
     if active_at is not None and (seat.active_at is None or active_at - seat.active_at >= _FINE):

@@ -346,6 +346,8 @@ class Seat:
         More time and memory that staff have given it: an end after the session's, and bytes; None and 0 for none.
     wish, wished_by
         What staff want done with it, until the janitor has done it.
+    heard_at
+        When its server first said itself who is there; what else is seen of its use is a guess, and no longer counts.
     """
 
     session: str
@@ -364,6 +366,7 @@ class Seat:
     memory: int = 0
     wish: Wish = Wish.NONE
     wished_by: str = ""
+    heard_at: datetime | None = None
 
 
 SLOW = timedelta(minutes=5)  # a start that takes longer hangs: an image is there by then

@@ -120,6 +120,7 @@ def test_presence_makes_the_seat_one_at_work(office: Office, session: Session) -
     seats.asked(desk, session.id, "ann")
     seats.note(desk, session.id, "ann", ready_at=office.clock.now)
     class_lab.seen(desk, "ann", "ml", present=False, active_at=None)
+    assert seat(office, session, "ann").heard_at == office.clock.now
     assert seat_state(seat(office, session, "ann"), office.clock.now) is SeatState.READY
     office.wait(MINUTE)
     came = office.clock.now
@@ -139,6 +140,14 @@ def test_presence_makes_the_seat_one_at_work(office: Office, session: Session) -
     class_lab.seen(desk, "ann", "ml", present=True, active_at=None)
     assert seat_state(seat(office, session, "ann"), office.clock.now) is SeatState.IDLE
     assert seat(office, session, "ann").entered_at == came
+
+
+def test_work_without_a_page_is_the_students_unless_somebody_visits(office: Office, session: Session) -> None:
+    class_lab.seen(office.desk, "ann", "ml", present=False, active_at=office.clock.now, visitors=["ines"])
+    class_lab.seen(office.desk, "ann", "ml", present=False, active_at=office.clock.now)
+    class_lab.seen(office.desk, "bob", "ml", present=False, active_at=office.clock.now)
+    assert seat(office, session, "ann").entered_at is None
+    assert seat(office, session, "bob").entered_at == office.clock.now
 
 
 def test_only_students_seats_are_seen(office: Office, session: Session) -> None:

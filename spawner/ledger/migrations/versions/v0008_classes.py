@@ -89,6 +89,7 @@ def upgrade() -> None:
         sa.Column("memory", sa.BigInteger(), nullable=False),
         sa.Column("wish", sa.Text(), nullable=False),
         sa.Column("wished_by", sa.Text(), nullable=False),
+        sa.Column("heard_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("session", "username", name=op.f("seats_pkey")),
     )
     op.create_table(
