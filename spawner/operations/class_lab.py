@@ -16,6 +16,7 @@ MOST_MESSAGES = 100
 """That a seat is told; of more, the last."""
 # Staff see minutes; a report of each server every few seconds shall not be a write each.
 _FINE = timedelta(seconds=60)
+_NOW = frozenset({Phase.WARMING, Phase.OPEN, Phase.ENDING})
 _NO_SEAT = Deny("no_session", "This server is no seat of a class that meets now.")
 
 
@@ -170,8 +171,8 @@ def _find(books: Books, user: str, server: str, now: datetime) -> tuple[Course, 
     member = books.courses.member(course.id, user)
     ranked = []
     for session in books.sessions.of_course(course.id):
-        if session.cancelled_at is not None:
-            continue
+        if session.phase(now) not in _NOW:
+            continue  # of a term's sessions, seats are looked up in the one or two that count
         known = books.sessions.seat(session.id, user)
         seat = known or Seat(session.id, user)
         if (member is not None or seat.guest) and (rank := _rank(session, seat, now)) is not None:
@@ -189,11 +190,9 @@ def _rank(session: Session, seat: Seat, now: datetime) -> int | None:
         return 0
     if phase is Phase.WARMING:
         return 2
-    if now < session.ends_at or seat.ended_at is not None:
+    if seat.ended_at is not None:
         return None
-    if _end(session, seat) > now:
-        return 1  # staff gave it more time
-    return 3 if phase is Phase.ENDING else None
+    return 1 if _end(session, seat) > now else 3  # staff gave it more time, or it is being stopped
 
 
 def _end(session: Session, seat: Seat) -> datetime:
