@@ -17,7 +17,7 @@ from spawner.console.callers import SESSION_COOKIE
 from spawner.console.scopes import OF_PEOPLE
 from spawner.ledger import Ledger
 
-from ..console.access import ACCESS
+from ..console.access import ACCESS, MEMBER
 from ..console.test_access import QUERIES, values
 from ..support.browser import axe, visitor
 from ..support.console import OF_HUB_ADMINS, PREFIX, ConsoleStand, open_console
@@ -68,7 +68,7 @@ class Site:
                 continue
             if called.parameters and called.path.startswith("mine/") and name != ANN:
                 continue  # of things that are Ann's
-            if name == ANN and access.own not in {*OF_PEOPLE, "custom:berth:read:self"}:
+            if name == ANN and (access.own not in {*OF_PEOPLE, "custom:berth:read:self"} or access.course > MEMBER):
                 continue
             path = called.at(values(self.world, own=name == ANN)) if self.world else called.path
             query = urlencode(QUERIES.get(str(called), {}))

@@ -301,7 +301,6 @@ ACCESS: dict[str, Access] = {
     "GET courses/{course}/restore": of_instructors(),
     "POST courses/{course}/restore": of_instructors(Scope.SELF),
     "GET courses/{course}/roster": of_staff(),
-    "GET courses/{course}/roster.csv": of_staff(),
     "POST courses/{course}/roster/preview": of_instructors(Scope.SELF),
     "POST courses/{course}/roster/save": of_instructors(Scope.SELF),
     "POST courses/{course}/roster/role": of_instructors(Scope.SELF),

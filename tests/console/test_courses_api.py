@@ -3,8 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from spawner.console.scopes import OF_ADMINS, OF_PEOPLE, Scope
 from spawner.operations import sessions
 from spawner.policy.classes import Role
@@ -57,38 +55,39 @@ def test_a_course_from_the_beginning(console: ConsoleStand) -> None:
     assert [entry.action for entry in console.office.audit()][:1] == ["course.create"]
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("id", "Machine Learning"),
-        ("id", "new"),
-        ("id", ""),
-        ("title", "  "),
-        ("title", "\u202egnp"),
-        ("profile", "enormous"),
-        ("materials", "/etc"),
-        ("materials", "file:///etc"),
-        ("materials", "http://git.example.org/x"),
-        ("materials", "https://me:secret@git.example.org/x"),
-        ("materials", "https://127.0.0.1/x"),
-        ("materials", "https://[::1]/x"),
-        ("materials", "https://localhost/x"),
-        ("materials", "https://intranet/x"),
-        ("materials", "https://10.1.2.3:8443/x"),
-        ("materials", "https://x:99999/y"),
-        ("branch", "--upload-pack=x"),
-        ("branch", "a..b"),
-        ("folder", "../x"),
-        ("folder", "/home"),
-        ("collect", ".ssh"),
-        ("data", "not-offered"),
-    ],
-)
-def test_what_cannot_be(console: ConsoleStand, field: str, value: str) -> None:
-    body = {**COURSE, "materials": "https://git.example.org/x", field: value}
-    answer = console.as_instructor().post("api/v1/courses", json=body)
-    assert codes(answer) == (422, "invalid_option")
-    assert list(answer.json()["errors"]) == [field]
+WRONG = [
+    ("id", "Machine Learning"),
+    ("id", "new"),
+    ("id", ""),
+    ("title", "  "),
+    ("title", "\u202egnp"),
+    ("profile", "enormous"),
+    ("materials", "/etc"),
+    ("materials", "file:///etc"),
+    ("materials", "http://git.example.org/x"),
+    ("materials", "https://me:secret@git.example.org/x"),
+    ("materials", "https://127.0.0.1/x"),
+    ("materials", "https://[::1]/x"),
+    ("materials", "https://localhost/x"),
+    ("materials", "https://intranet/x"),
+    ("materials", "https://10.1.2.3:8443/x"),
+    ("materials", "https://x:99999/y"),
+    ("branch", "--upload-pack=x"),
+    ("branch", "a..b"),
+    ("folder", "../x"),
+    ("folder", "/home"),
+    ("collect", ".ssh"),
+    ("data", "not-offered"),
+]
+
+
+def test_what_cannot_be(console: ConsoleStand) -> None:
+    ines = console.as_instructor()
+    for field, value in WRONG:
+        body = {**COURSE, "materials": "https://git.example.org/x", field: value}
+        answer = ines.post("api/v1/courses", json=body)
+        assert codes(answer) == (422, "invalid_option"), (field, value)
+        assert list(answer.json()["errors"]) == [field], (field, value)
     assert console.office.audit() == []
 
 

@@ -12,7 +12,7 @@ from ...policy.model import Deny
 from ...policy.rosters import parse
 from ..callers import Caller, allowed
 from ..context import Here
-from ..course_access import InCourse, InstructorOf, StaffOf
+from ..course_access import InstructorOf, StaffOf
 from ..course_desk import enrol, expel, follow_group, known_people
 from ..csv_files import CSV_ANSWER, CsvFile, csv_file
 from ..paging import Cursor, Limit, Page, cursor_of, position_in
@@ -69,11 +69,6 @@ def list_members(
 @router.get("/courses/{course}/members/export", response_class=CsvFile, responses=CSV_ANSWER)
 def export_members(within: StaffOf, here: Here) -> CsvFile:
     """Write the roster as CSV, which can be read in again."""
-    return roster_file(within, here)
-
-
-def roster_file(within: InCourse, here: Here) -> CsvFile:
-    """Answer with a roster as a file."""
     with here.desk.ledger.reading() as books:
         found = books.courses.members(within.course.id)
     seen = known_people(here)

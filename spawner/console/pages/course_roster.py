@@ -9,12 +9,10 @@ from starlette.responses import Response
 from ...operations import rosters
 from ...policy.classes import Member, Role
 from ...policy.rosters import parse
-from ..api.course_roster import roster_file
 from ..context import Console, Here
 from ..course_access import InCourse, InstructorOf, StaffOf
 from ..course_desk import enrol, expel, follow_group, known_people
 from ..course_words import ROLES, ROLES_MANY, VIA
-from ..csv_files import CsvFile
 from ..paging import Cursor, cursor_of, position_in
 from ..people import Member as HubUser
 from ..problems import Problem
@@ -91,11 +89,6 @@ def _roster(
         mistake=mistake,
         may_change=within.instructor and within.course.archived_at is None,
     )
-
-
-@router.get("/courses/{course}/roster.csv")
-def download(within: StaffOf, here: Here) -> CsvFile:
-    return roster_file(within, here)
 
 
 # --- filled -----------------------------------------------------------------------------------------------------------

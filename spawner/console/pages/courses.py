@@ -16,7 +16,7 @@ from ..context import Console, Here
 from ..course_access import AdminOf, InCourse, InstructorOf, MemberOf, is_admin
 from ..course_desk import Invalid, change, course_version, known_people, limit, make, put_away
 from ..course_drafts import Draft, differences, draft_of, first_draft, named, typed, values_in
-from ..course_values import offer
+from ..course_values import MOST_GPUS, offer
 from ..course_words import AT_END, FIELDS, HOMES, KINDS, PHASES, ROLES, ROLES_MANY
 from ..problems import Problem
 from ..rendering import go
@@ -112,7 +112,7 @@ def _form(
     **more: Any,
 ) -> Response:
     offered, errors = offer(here, caller), errors or {}
-    values, _wrong = values_in(draft, here.pages.gettext(request))
+    values, unread = values_in(draft, here.pages.gettext(request))
     was = within.course if within else None
     known = {one for person in known_people(here).values() for one in person.groups}
     return here.pages.render(
@@ -128,7 +128,7 @@ def _form(
         kept_profile=was.profile if was and was.profile not in {one.slug for one in offered.profiles} else "",
         models=sorted({*offered.models, *draft.models}),
         groups=sorted(known)[:500],
-        hints=_hints(here, values),
+        hints=_hints(here, values, unread),
         **{
             "within": within,
             "version": course_version(was) if was else "",
@@ -152,18 +152,17 @@ def show_hints(
 ) -> Response:
     """Tell how many seats there can be, while a form is filled in."""
     draft = Draft(gpus=gpus.strip(), memory=memory.strip(), kinds=tuple(kinds), models=tuple(models))
-    values, _wrong = values_in(draft, here.pages.gettext(request))
-    return here.pages.render(request, caller, "courses/hints.html", hints=_hints(here, values))
+    values, unread = values_in(draft, here.pages.gettext(request))
+    return here.pages.render(request, caller, "courses/hints.html", hints=_hints(here, values, unread))
 
 
-def _hints(here: Console, values: dict[str, Any]) -> dict[str, Any]:
+def _hints(here: Console, values: dict[str, Any], unread: dict[str, str]) -> dict[str, Any]:
     gpus = values["gpus"]
-    if not 0 <= gpus <= 16:
-        return {"gpus": 0, "seats": None}
-    course = Course(
-        "hints", "x", "x", "x", here.clock(), **{name: values[name] for name in ("gpus", "kinds", "models", "memory")}
-    )
-    return {"gpus": gpus, "seats": course_list.most_seats(here.desk, course)}
+    if not 0 <= gpus <= MOST_GPUS or "gpus" in unread:
+        return {"gpus": 0, "seats": None, "wrong": True}
+    seat = {name: values[name] for name in ("gpus", "kinds", "models", "memory")}
+    course = Course("hints", "x", "x", "x", here.clock(), **seat)
+    return {"gpus": gpus, "seats": course_list.most_seats(here.desk, course), "wrong": False}
 
 
 # --- one of them ------------------------------------------------------------------------------------------------------

@@ -25,6 +25,22 @@
     });
   }
 
+  // A profile has GPUs of its own, which hold until somebody says otherwise.
+  const gpus = document.getElementById("gpus");
+  if (gpus && title) {
+    let said = false;
+    gpus.addEventListener("input", () => {
+      said = true;
+    });
+    for (const choice of document.querySelectorAll("[data-gpus]")) {
+      choice.addEventListener("change", () => {
+        if (said) return;
+        gpus.value = choice.dataset.gpus;
+        gpus.dispatchEvent(new Event("change", { bubbles: true }));
+      });
+    }
+  }
+
   // Who types an address means a repository.
   for (const field of document.querySelectorAll("[data-picks]")) {
     field.addEventListener("input", () => {
