@@ -8,6 +8,7 @@ from urllib.parse import quote
 from ..course_directory import Places
 from ..errors import HubNotReady, HubRefused, UnknownName
 from ..operations import seat_wishes
+from ..operations.times import parse_time
 from ..policy.classes import Course, Seat, Session, Wish
 from ..policy.model import Deny, Person
 from ..state import StateDirectory
@@ -70,7 +71,11 @@ def _act(
         if action is Action.TIME:
             if until is None:
                 return Deny("invalid_option", "Until when? Say `until`.")
-            return seat_wishes.give_time(desk, session.id, user, until, actor, why)
+            try:
+                end = parse_time(until.isoformat())
+            except ValueError as error:
+                return Deny("invalid_option", f"`until` is to be {error}.")
+            return seat_wishes.give_time(desk, session.id, user, end, actor, why)
         if action is Action.MEMORY:
             if memory is None:
                 return Deny("invalid_option", "How much? Say `memory`, in bytes.")

@@ -45,7 +45,7 @@ def class_in_session(office: Office, students: int = 8, *, since: timedelta = 20
         books.sessions.update(replace(session, warmed_at=session.starts_at - 5 * MINUTE))
         slots = answer.reservations[0].slots
         seats = [seat(session, name, number, office) for number, name in enumerate(names)]
-        books.sessions.put_seats(seats)
+        books.sessions.put_seats([one for one in seats if one.asked_at is not None])
         for one, slot in zip(seats, slots, strict=True):
             if one.ready_at is not None:
                 books.leases.insert(lease(one, slot, session))

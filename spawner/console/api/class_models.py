@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
 
 from ...operations.handouts import Progress
 from ...policy.classes import Phase, Role, SeatState, Wish
@@ -96,7 +96,7 @@ class SeatAction(BaseModel):
     """What is done with seats."""
 
     action: Action
-    until: datetime | None = Field(None, description="For `time`: with an offset.")
+    until: AwareDatetime | None = Field(None, description="For `time`.")
     memory: int | None = Field(None, ge=0, le=1 << 50, description="For `memory`: bytes; 0 for the profile's.")
     why: Because = ""
 
