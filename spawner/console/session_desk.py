@@ -185,6 +185,10 @@ class Next:
 
     Attributes
     ----------
+    today
+        Whether it begins today, by the reader's clocks.
+    card
+        Whether it stands alone: it runs or is about to, or it is the next.
     address
         Where their seat opens; empty while it does not run.
     """
@@ -193,13 +197,14 @@ class Next:
     session: Session
     phase: Phase
     today: bool
+    card: bool
     address: str = ""
 
 
 def next_of(
     here: Console, reader: Reader, addresses: Mapping[str, str], found: Iterable[tuple[Course, Session]]
 ) -> list[Next]:
-    """Give somebody's next sessions: those that run or begin within a week, three at the most.
+    """Give somebody's next sessions: those that run or begin within a week, four at the most.
 
     Parameters
     ----------
@@ -215,9 +220,10 @@ def next_of(
             one,
             one.phase(now),
             one.starts_at.astimezone(reader.zone).date() == today,
+            place == 0 or one.phase(now) in {Phase.WARMING, Phase.OPEN},
             addresses.get(course.id, ""),
         )
-        for course, one in near[:3]
+        for place, (course, one) in enumerate(near[:4])
     ]
 
 

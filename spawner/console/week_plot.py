@@ -83,12 +83,13 @@ class WeekPlotter:
         )
         return Markup(
             '<figure class="plot week"><figcaption><span class="plot-title">{title}</span>{legend}</figcaption>'
-            '<div class="week-days" role="img" aria-label="{label}">'
+            '<div class="week-days{bare}" role="img" aria-label="{label}">'
             '<div class="week-hours" aria-hidden="true"><p></p><svg class="week-column">{hours}</svg></div>'
             "{columns}</div>"
             "<details><summary>{summary}</summary>{table}</details></figure>"
         ).format(
             title=title,
+            bare="" if found.bookings or any(step.leased or step.out for step in steps) else " bare",
             legend=self._legend(found),
             label=f"{title}. {self._said(found)}",
             hours=hours,
