@@ -18,7 +18,7 @@ USER_LABEL = "berth.user"
 SERVER_LABEL = "berth.server"
 LEASE_LABEL = "berth.lease"
 SLOTS_LABEL = "berth.slots"
-SESSION_LABEL = "berth.session"  # of a volume that stands for a home in an exam
+SESSION_LABEL = "berth.session"  # of containers in an exam, and of the volumes that stand for homes there
 HOME = "/home/jovyan"
 SHARED = "/srv/shared"
 _CPU_PERIOD = 100_000  # microseconds; the kernel's default
@@ -90,10 +90,11 @@ def create_request(spec: ContainerSpec) -> dict[str, Any]:
     limits, owner = spec.limits, {HUB_LABEL: spec.hub_id, USER_LABEL: spec.user}
     environment = {**spec.environment, **spec.gpu_access.environment}
     held = {LEASE_LABEL: spec.lease, SLOTS_LABEL: ",".join(spec.slots)} if spec.lease else {}
+    sits = {SESSION_LABEL: spec.exam} if spec.exam else {}
     body: dict[str, Any] = {
         "Image": spec.image,
         "Env": [f"{name}={value}" for name, value in environment.items()],
-        "Labels": {**owner, SERVER_LABEL: spec.server, **held},
+        "Labels": {**owner, SERVER_LABEL: spec.server, **held, **sits},
         "ExposedPorts": {f"{spec.port}/tcp": {}},
         "HostConfig": {
             "NetworkMode": spec.network,
@@ -189,6 +190,12 @@ def _translate(error: APIError) -> None:
     refusal = refusal_of_gpus(error)
     if refusal is not None:
         raise refusal from error
+
+
+def in_exam(client: docker.APIClient, hub_id: str, session: str) -> frozenset[tuple[str, str]]:
+    """List whose servers run in a session's exam: user and server."""
+    listed = client.containers(filters={"label": [f"{HUB_LABEL}={hub_id}", f"{SESSION_LABEL}={session}"]})
+    return frozenset((one["Labels"].get(USER_LABEL, ""), one["Labels"].get(SERVER_LABEL, "")) for one in listed)
 
 
 def inspect(client: docker.APIClient, container: str) -> dict[str, Any] | None:

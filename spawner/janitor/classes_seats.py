@@ -13,6 +13,7 @@ from ..policy.admission import format_bytes
 from ..policy.classes import Seat, Wish, unused
 from ..policy.names import container_name
 from .class_work import Servers
+from .classes_exams import stray_step, strays
 from .classes_warmup import plain, start_seat
 from .hub import HubUnavailable, Server
 from .post import Post
@@ -41,7 +42,11 @@ def seat_steps(post: Post) -> list[Step]:
         for meeting, lease, until in seat_life.short_leases(post.desk)
     ]
     for meeting in found:
+        outside = strays(post, meeting, servers)
+        steps += [stray_step(post, meeting, user) for user in sorted(outside)]
         for user in meeting.everybody:
+            if user in outside:
+                continue
             steps += _seat_steps(post, meeting, user, servers.get((user, meeting.course.id)))
         steps += _session_steps(post, meeting, servers)
     return steps

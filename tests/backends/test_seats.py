@@ -12,6 +12,7 @@ from jupyterhub.spawner import SpawnException
 
 from spawner.backends import desks
 from spawner.backends.seats import _GROUPS
+from spawner.engine.containers import in_exam
 from spawner.engine.volumes import exam_volumes, home_volumes
 from spawner.ledger import Ledger
 from spawner.operations import courses, inventory, leases, repairs
@@ -250,6 +251,8 @@ async def test_an_exam_hides_the_home_and_the_world(client: docker.APIClient, le
     answer = client.inspect_container(spawner.object_id)
     assert list(answer["NetworkSettings"]["Networks"]) == [exam_network_name(spawner.hub_id)]
     assert environment(client, spawner)["BERTH_EXAM"] == "1"
+    assert in_exam(client, spawner.hub_id, "s1") == {("ann", "ml")}
+    assert in_exam(client, spawner.hub_id, "s2") == frozenset()
     assert answer["Config"]["Cmd"] == ["/bin/serve", "--ServerApp.terminals_enabled=False"]
     # The course's files and data are there; what users share with each other is not.
     assert {one["Destination"] for one in answer["Mounts"]} == {
