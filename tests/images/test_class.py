@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ..support.browser import visitor
+from ..support.browser import axe, visitor
 from ..support.lease_hub import LeaseHub, announcement, answer, class_answer, message
 from ..support.waiting import eventually
 from .labs import TOASTS, Lab, browser, hub, open_lab, page, serve, toast, until
@@ -136,6 +136,7 @@ def test_hands_messages_and_the_end(serve: Callable[..., Lab], hub: LeaseHub, pa
     expect(panel.get_by_role("listitem")).to_have_count(5)
     expect(panel.get_by_role("listitem").first).to_contain_text("Open part 4.")
     expect(panel).to_contain_text("Machine learning: Week 2")
+    assert axe(page, within=[PANEL, ".berth-Class"]) == []
     expect(title).not_to_have_text(re.compile("new"))
     expect(page.locator(TOASTS)).to_have_count(0)
     hub.hand = (200, {"raised": True, "place": 1})

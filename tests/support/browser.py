@@ -138,25 +138,32 @@ def inaccessible(page: Page) -> list[str]:
     return found
 
 
-def axe(page: Page, *rules: str) -> list[str]:
-    """List what axe-core finds on a page, as it shows now, that is serious or critical; of some rules, if named."""
+def axe(page: Page, *rules: str, within: Sequence[str] = ()) -> list[str]:
+    """List what axe-core finds on a page, as it shows now, that is serious or critical; of some rules, if named.
+
+    Parameters
+    ----------
+    within
+        Selectors of the parts that are looked at; left out, all of it.
+    """
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate((npm_ci(AXE) / "axe-core/axe.min.js").read_text(encoding="utf-8"))
     # Colours change slowly: what is wrong stays so.
-    if not _violations(page, rules):
+    if not _violations(page, rules, within):
         return []
     page.wait_for_timeout(200)
-    return _violations(page, rules)
+    return _violations(page, rules, within)
 
 
-def _violations(page: Page, rules: Sequence[str]) -> list[str]:
+def _violations(page: Page, rules: Sequence[str], within: Sequence[str]) -> list[str]:
     found = page.evaluate(
-        """async (rules) => {
+        """async ({ rules, within }) => {
             const chosen = rules.length ? { runOnly: rules } : {};
-            const { violations } = await axe.run({ resultTypes: ["violations"], iframes: false, ...chosen });
+            const options = { resultTypes: ["violations"], iframes: false, ...chosen };
+            const { violations } = await axe.run(within.length ? { include: within } : document, options);
             return violations.flatMap(({ id, impact, help, nodes }) =>
                 nodes.map((node) => [impact, `${id} (${impact}): ${help}: ${node.html.slice(0, 160)}`]));
         }""",
-        list(rules),
+        {"rules": list(rules), "within": [[selector] for selector in within]},
     )
     return [told for impact, told in found if impact in {"serious", "critical"}]
