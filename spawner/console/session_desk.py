@@ -139,7 +139,7 @@ def _ways(meant: Meant, answer: NoFit, written: Written, reader: Reader, _: Gett
             words = _("Begin at {clock} each time").format(clock=f"{local:%H:%M}")
             yield Way(words, _query(written, begins=f"{local:%H:%M}", ends=ends))
     if answer.fit.seats:
-        words = _("Plan {count} seats").format(count=answer.fit.seats)
+        words = _("Fewer seats: {count}").format(count=answer.fit.seats)
         yield Way(words, _query(written, seats=answer.fit.seats))
 
 

@@ -246,3 +246,7 @@ def test_a_course_is_exported(ines: Visitor, taught: ConsoleStand) -> None:
     answer = taught.as_user("ann").get(f"{BASE}.ics")
     assert answer.headers["Content-Disposition"] == 'attachment; filename="ml.ics"'
     assert taught.as_user("eve").get(f"{BASE}.ics").status_code == 404
+    # A link on the page leads there.
+    page = taught.signed_in("ann")
+    assert f"{PREFIX}{BASE}.ics" in page.get("courses/ml/sessions").text
+    assert events(page, f"{BASE}.ics").keys() == found.keys()

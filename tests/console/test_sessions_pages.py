@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_told_what_would(taught: ConsoleStand) -> None:
     assert "It does not fit. On 2 Mar, 14:00: 1 seat is to be had, and 3 are asked for." in said
     assert "At this time, all would fit on other GPUs: T4, shares of GPUs" in said
     found = ways(ines)
-    assert found["Plan 1 seats"]["seats"] == ["1"]
+    assert found["Fewer seats: 1"]["seats"] == ["1"]
     assert list(found)[:2] == ["Tue 2 Mar, 11:30", "Tue 2 Mar, 16:30"]
     # Each of them holds: the form that it fills fits.
     for query in found.values():
@@ -305,7 +305,7 @@ def test_students_see_when_and_assistants_how_many(taught: ConsoleStand) -> None
         assert somebody.get("courses/ml/sessions/new").status_code == 403
         assert somebody.send_form("courses/ml/sessions", **form()).status_code == 403
         assert somebody.send_form(f"courses/ml/sessions/{made.id}/cancel").status_code == 403
-    for path in ("sessions", f"sessions/{made.id}", "sessions.ics"):
+    for path in ("sessions", f"sessions/{made.id}"):
         assert reader(taught, "eve").get(f"courses/ml/{path}").status_code == 404
     # A session is found in its own course alone.
     assert reader(taught, "ida").get(f"courses/art/sessions/{made.id}").status_code == 404

@@ -13,7 +13,6 @@ from ...operations.session_changes import Changed
 from ...operations.sessions import NoFit, Planned
 from ...policy.classes import Late, Phase, Session
 from ...policy.model import Deny
-from ..calendar_desk import course_calendar
 from ..callers import form_of
 from ..context import Console, Here
 from ..course_access import InCourse, InstructorOf, MemberOf, SessionOf
@@ -33,12 +32,6 @@ _DAYS = range(7)
 @router.get("/courses/{course}/sessions")
 def show_sessions(request: Request, within: MemberOf, here: Here) -> Response:
     return here.pages.render(request, within.caller, "sessions/list.html", **sessions_part(here, within))
-
-
-@router.get("/courses/{course}/sessions.ics")
-def export(request: Request, within: MemberOf, here: Here) -> Response:
-    """Give the course's sessions as a calendar, for once."""
-    return course_calendar(request, here, within)
 
 
 # --- new ones ---------------------------------------------------------------------------------------------------------
