@@ -185,7 +185,6 @@ ACCESS: dict[str, Access] = {
     "POST courses/{course}/sessions/{session}/board/visit": of_staff(Scope.SELF),
     "GET courses/{course}/sessions/{session}/report": of_staff(),
     "GET courses/{course}/sessions": of_members(),
-    "GET courses/{course}/sessions.ics": of_members(),
     "GET courses/{course}/sessions/new": of_instructors(),
     "POST courses/{course}/sessions/check": of_instructors(Scope.SELF),
     "POST courses/{course}/sessions": of_instructors(Scope.SELF),
