@@ -31,9 +31,9 @@ _GONE = "Its server has stopped."
 def seat_steps(post: Post) -> list[Step]:
     """Note what the hub says of seats, and do what their staff want."""
     found = [one for one in seat_life.meetings(post.desk) if not one.waits and (not one.over or _wishes(one))]
-    if not found:
+    if not found or post.hub is None:
         return []
-    servers = post.classes.servers(post.require_hub())
+    servers = post.classes.servers(post.hub)
     steps = [
         Step(
             f"let the lease {lease.id} of {lease.user}/{meeting.course.id} last until {until:%H:%M:%S} UTC",
@@ -156,9 +156,9 @@ def _ready(post: Post, meeting: Meeting, user: str) -> bool:
 
 
 def _use(post: Post, meeting: Meeting, seat: Seat, server: Server, whose: str) -> list[Step]:
-    """Note what the hub saw of a seat's use; the server's own word of its student, where it comes, is better."""
+    """Note what the hub saw of a seat's use, unless its server tells: to the hub a tab left open is use."""
     active, session = server.active, meeting.session.id
-    if active is None or seat.ready_at is None or active < seat.ready_at + _SETTLING:
+    if seat.heard_at is not None or active is None or seat.ready_at is None or active < seat.ready_at + _SETTLING:
         return []
     steps = []
     if seat.active_at is None or active - seat.active_at >= _FINE:
