@@ -185,14 +185,14 @@ def follow_group(here: Console, course: Course, actor: str) -> tuple[Enrolled, t
     return rosters.follow_group(here.desk, course.id, present, actor)
 
 
-def enrol(here: Console, within: InCourse, users: list[str], role: Role, why: str) -> Enrolled:
+def enrol(here: Console, within: InCourse, users: list[str], role: Role, why: str, via: str = "roster") -> Enrolled:
     """Put people on a roster.
 
     Raises
     ------
     Problem
     """
-    answer = courses.enrol(here.desk, within.course.id, users, role, within.caller.name, why=why)
+    answer = courses.enrol(here.desk, within.course.id, users, role, within.caller.name, via, why)
     if isinstance(answer, Deny):
         raise refused(answer)
     return answer

@@ -248,6 +248,17 @@ def test_a_roster_is_looked_at_and_taken_over(console: ConsoleStand) -> None:
     assert ines.put("api/v1/courses/ml/members/bob", json={"role": "instructor"}).json()["changed"] == ["bob"]
 
 
+def test_a_roster_that_a_learning_platform_sends(console: ConsoleStand) -> None:
+    """A script that keeps rosters, with a service's token."""
+    made(console)
+    service = console.as_service("lms", tuple(OF_ADMINS))
+    body = {"users": ["ann"], "via": "lti"}
+    assert service.post("api/v1/courses/ml/members", json=body).json()["added"] == ["ann"]
+    [ann] = service.get("api/v1/courses/ml/members?role=student").json()["items"]
+    assert (ann["via"], ann["added_by"]) == ("lti", "lms")
+    assert "learning platform" in console.signed_in("ines").get("courses/ml/roster").text
+
+
 def test_the_roster_as_a_file(console: ConsoleStand) -> None:
     ines = made(console)
     ines.post("api/v1/courses/ml/members", json={"users": ["=1+1", "ann"]})

@@ -1,7 +1,7 @@
 """Courses, rosters and join links as the API says them."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
@@ -122,6 +122,7 @@ class NewMembers(BaseModel):
     users: list[UserWord] = Field([], max_length=MOST)
     text: str = Field("", max_length=2_000_000, pattern=r"^[^\x00]*$", description="A name per line, or CSV.")
     role: Role = Role.STUDENT
+    via: Literal["roster", "lti"] = Field("roster", description="What the roster says of how they came in.")
     why: MaybeWhy = ""
 
 

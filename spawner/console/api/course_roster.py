@@ -105,7 +105,7 @@ def add_members(said: NewMembers, within: InstructorOf, here: Here) -> EnrolledM
             first = f"Line {roster.mistakes[0].line}: {roster.mistakes[0].reason}"
             raise Problem(422, "roster_invalid", first, mistakes=told[:200])
         users = [*users, *roster.users]
-    done = enrol(here, within, users, said.role, said.why)
+    done = enrol(here, within, users, said.role, said.why, said.via)
     return EnrolledModel(added=list(done.added), changed=list(done.changed), kept=list(done.kept))
 
 
