@@ -52,6 +52,7 @@ def test_times_are_the_defaults() -> None:
     assert f"the grace ({default['grace'] // MINUTE} minutes after the start" in explanation
     words = {2: "two", 3: "three", 5: "five", 10: "ten"}
     assert f"until {words[LeaseRules().turnover // MINUTE]} minutes before the class needs them" in explanation
+    assert f"left with less than {words[LeaseRules().notice // MINUTE]} minutes" in explanation
     assert f"less than {words[SLOW // MINUTE]} minutes ago" in reference
     assert f"within the last {words[QUIET // MINUTE]} minutes" in reference
     assert f"is tried {words[TRIES]} times" in explanation
