@@ -3,7 +3,7 @@
 import secrets
 import threading
 import time
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,7 +13,7 @@ from ..operations.class_board import ClassBoard, SeatView, class_board
 from ..operations.desk import Desk
 from ..policy.classes import SeatState
 from ..policy.warmup import Pace
-from .readings import INTERVAL, Readings
+from .readings import INTERVAL, HeldReading, Readings
 from .watching import Watch
 
 LATELY = timedelta(minutes=5)
@@ -223,17 +223,24 @@ class LiveClass:
         latest = [points[-1] for points in series if points and now - points[-1].at <= _FRESH]
         sm = [one.sm for one in latest if one.sm is not None]
         memory = [one.memory for one in latest if one.memory is not None]
-        by_time: dict[datetime, list[float]] = {}
-        for points in series:
-            for point in points:
-                if point.sm is not None:
-                    by_time.setdefault(point.at, []).append(point.sm)
         return SeatUse(
             sum(sm) / len(sm) if sm else None,
             sum(memory) if memory else None,
             sum(slot.memory for slot in view.slots),
-            tuple((at, sum(values) / len(values)) for at, values in sorted(by_time.items())),
+            _together([one for one in series if one]),
         )
+
+
+def _together(series: Sequence[Sequence[HeldReading]]) -> tuple[tuple[datetime, float], ...]:
+    """Give the average use of all GPUs of a seat over time."""
+    if len(series) == 1:  # as most have, and hundreds of seats are looked at
+        return tuple((one.at, one.sm) for one in series[0] if one.sm is not None)
+    by_time: dict[datetime, list[float]] = {}
+    for points in series:
+        for one in points:
+            if one.sm is not None:
+                by_time.setdefault(one.at, []).append(one.sm)
+    return tuple((at, sum(values) / len(values)) for at, values in sorted(by_time.items()))
 
 
 def _key(tile: Tile) -> Hashable:

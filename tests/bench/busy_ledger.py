@@ -10,17 +10,20 @@ from sqlalchemy import Connection, Table, create_engine, insert, update
 
 from spawner.ledger import AuditEntry, Ledger, tables
 from spawner.ledger.connect import parse
+from spawner.policy.classes import Course, Member, Role, Seat, Session
 from spawner.policy.gpus import Gpu, GpuState
 from spawner.policy.homes import Home, HomeState
-from spawner.policy.leases import GpuRequest, Lease, LeaseState, Ticket, TicketState, UsageRow
+from spawner.policy.joining import JoinLink
+from spawner.policy.leases import GpuRequest, Lease, LeaseState, Reservation, Ticket, TicketState, UsageRow
 from spawner.policy.quota import QuotaGrant, Subject
 from spawner.sim.fleet import build
 from spawner.sim.people import GROUPS, Group, members
 
-from ..support.console_world import ANN, OTHERS
+from ..support.console_world import ANN, COURSE, OTHERS
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _AUDIT, _LOT = 20_000, 5000
+_SESSION, _RESERVATION, _TOKEN = "now", "for-now", "come-in"
 _MENDED = {"state": "draining", "why": "It gets too hot"}, {"state": "in_service", "why": "New fans"}
 _COLUMNS = {
     "user": "username",
@@ -28,6 +31,9 @@ _COLUMNS = {
     "size": "bytes",
     "done": "done_bytes",
     "archive_size": "archive_bytes",
+    "lead": "lead_ms",
+    "grace": "grace_ms",
+    "most_ahead": "most_ahead_ms",
 }
 
 
@@ -39,6 +45,7 @@ class Size:
     gpus: int = 1000
     queued: int = 500
     closed: int = 100_000
+    seats: int = 350
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Busy:
         Of `ANN`, who uses much.
     other_lease, other_ticket
         Of `OTHERS[0]`.
+    session, token
+        Of a course in which Ann is one of many, and which meets now; of a join link into it.
     """
 
     groups: dict[str, str]
@@ -61,6 +70,8 @@ class Busy:
     closed: str
     other_lease: str
     other_ticket: str
+    session: str
+    token: str
 
 
 def fill(url: str, now: datetime, size: Size, seed: int = 1) -> Busy:
@@ -87,7 +98,7 @@ class _Writer:
 
     def write(self) -> Busy:
         self._inventory()
-        open_leases = list(self._running())
+        open_leases = [*self._running(), *self._class()]
         closed, usage = self._history()
         tickets = list(self._queue())
         self._put(tables.leases, [*open_leases, *closed], version=1)
@@ -110,6 +121,8 @@ class _Writer:
             of(closed, ANN),
             of(open_leases, OTHERS[0]),
             asked[OTHERS[0]],
+            _SESSION,
+            _TOKEN,
         )
 
     def _put(self, table: Table, values: Sequence[Any], **more: Any) -> None:
@@ -158,10 +171,44 @@ class _Writer:
             container=f"{self._chance.getrandbits(256):064x}",
         )
 
+    def _class(self) -> Iterator[Lease]:
+        """Let a large class meet, with a seat for each on a slot of its own; some are stuck, some ask for help."""
+        now, course = self._now, Course(COURSE, "Machine learning", "gpu", "ines", self._now - DAY, gpus=1)
+        starts_at, count = now - HOUR, min(self._size.seats, len(self._slots) // 2)
+        others = [name for names in self._people.values() for name in names if name not in {ANN, *OTHERS}]
+        students = [ANN, *others[: count - 1]]
+        session = Session(_SESSION, COURSE, starts_at, now + HOUR, count, "ines", now - DAY, warmed_at=starts_at)
+        roles = {**dict.fromkeys(students, Role.STUDENT), "ines": Role.INSTRUCTOR, "tara": Role.ASSISTANT}
+        link = JoinLink(_TOKEN, COURSE, Role.STUDENT, "ines", now - DAY, now + DAY)
+        self._put(tables.courses, [course])
+        self._put(tables.members, [Member(COURSE, name, role, now - DAY, "ines") for name, role in roles.items()])
+        self._put(tables.sessions, [replace(session, reservation=_RESERVATION)])
+        self._put(tables.links, [link])
+        self._put(tables.seats, [self._seat(name, number, starts_at) for number, name in enumerate(students)])
+        slots = [slot.id for slot in self._slots[:count]]
+        self._put(tables.reservations, [Reservation(_RESERVATION, COURSE, tuple(slots), starts_at, now + HOUR)])
+        for name, slot in zip(students, slots, strict=True):
+            made = self._lease(self._groups["students"], name, (slot,), starts_at, 2)
+            yield replace(made, server=COURSE, course=COURSE)
+
+    def _seat(self, user: str, number: int, starts_at: datetime) -> Seat:
+        problem = "The server did not answer within a minute." if number % 40 == 7 else ""
+        return Seat(
+            _SESSION,
+            user,
+            asked_at=starts_at - 3 * MINUTE,
+            attempts=1,
+            ready_at=starts_at - MINUTE,
+            entered_at=starts_at + number % 9 * MINUTE,
+            active_at=self._now - number % 13 * MINUTE,
+            hand_at=self._now - number % 11 * MINUTE if number % 20 == 3 else None,
+            problem=problem,
+        )
+
     def _running(self) -> Iterator[Lease]:
-        """Lend nearly all slots, each to somebody else."""
+        """Lend nearly all slots that are left, each to somebody else."""
         research = self._groups["research"]
-        free = list(self._slots)
+        free = list(self._slots[min(self._size.seats, len(self._slots) // 2) :])
         self._chance.shuffle(free)
         yield self._lease(research, ANN, (free.pop().id,), self._now - HOUR, 8)
         yield self._lease(research, OTHERS[0], (free.pop().id,), self._now - HOUR, 8)

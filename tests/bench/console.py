@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ from spawner.ledger import Ledger
 from ..console.access import ACCESS, Access
 from ..console.test_access import values
 from ..support import postgres
+from ..support.classroom import readings_of
 from ..support.console import ConsoleStand, Visitor, open_console
 from ..support.console_routes import Called, routes_of
 from ..support.console_world import ANN, World
@@ -67,6 +69,7 @@ def busy_console(url: str, kind: str, size: Size) -> Iterator[World]:
     with open_console(Office(ledger, Place(kind, url))) as stand:
         for name, group in busy.groups.items():
             stand.hub.add_user(name, [group], last_activity="2027-03-01T10:00:00Z")
+        readings_of(stand.office, stand.console.readings, size.seats)
         spare_collections()  # as its process does
         yield _world(stand, busy)
     ledger.close()
@@ -74,22 +77,32 @@ def busy_console(url: str, kind: str, size: Size) -> Iterator[World]:
 
 def _world(stand: ConsoleStand, busy: Busy) -> World:
     return World(
-        stand, busy.lease, busy.ticket, busy.closed, "n000-gpu0", busy.other_lease, busy.other_ticket, frozenset()
+        stand,
+        busy.lease,
+        busy.ticket,
+        busy.closed,
+        "n000-gpu0",
+        busy.other_lease,
+        busy.other_ticket,
+        busy.session,
+        sha256(busy.token.encode()).hexdigest()[:16],
+        busy.token,
+        "none",
     )
 
 
-def measured(world: World) -> Iterator[Called]:
-    """List what is read: all pages, and all of the API."""
+def measured(world: World, only: str) -> Iterator[Called]:
+    """List what is read: all pages, and all of the API, or what has some text in its path."""
     for called in routes_of(world.console.app):
         access = ACCESS.get(str(called), Access())
-        if called.method == "GET" and not access.anyone and not access.endless:
+        if called.method == "GET" and not access.anyone and not access.endless and only in called.path:
             yield called
 
 
-def measure(world: World, rounds: int) -> Iterator[Line]:
+def measure(world: World, rounds: int, only: str = "") -> Iterator[Line]:
     watch = Stopwatch(world.console.app)
     paths = values(world, own=True)
-    for called in measured(world):
+    for called in measured(world, only):
         somebody = _visitor(world, called, watch)
         took = []
         for number in range(rounds + 3):
@@ -118,23 +131,36 @@ def _visitor(world: World, called: Called, watch: ASGIApp) -> Visitor:
 @click.option("--gpus", default=1000, show_default=True)
 @click.option("--queued", default=500, show_default=True)
 @click.option("--closed", default=100_000, show_default=True, help="Leases that have ended.")
+@click.option("--seats", default=350, show_default=True, help="Of a class that meets now.")
+@click.option("--only", default="", help="Routes with this in their path.")
 @click.option("--rounds", default=20, show_default=True, help="Requests of each route.")
 @click.option("--postgresql", is_flag=True, help="In PostgreSQL, not in SQLite.")
 @click.option("--json", "as_json", is_flag=True)
-def main(*, users: int, gpus: int, queued: int, closed: int, rounds: int, postgresql: bool, as_json: bool) -> None:
+def main(
+    *,
+    users: int,
+    gpus: int,
+    queued: int,
+    closed: int,
+    seats: int,
+    only: str,
+    rounds: int,
+    postgresql: bool,
+    as_json: bool,
+) -> None:
     """Measure how long the console works for each page and each read of the API.
 
     The time is the server's: from a request's arrival in the application until its answer is written; one after the
     other. People, machines and jobs are drawn as the simulator draws them.
     """
-    size = Size(users, gpus, queued, closed)
+    size = Size(users, gpus, queued, closed, seats)
     with tempfile.TemporaryDirectory(prefix="berth-bench-") as directory, contextlib.ExitStack() as opened:
         url, kind = f"sqlite:///{Path(directory) / 'ledger.db'}", "sqlite"
         if postgresql:
             server = opened.enter_context(postgres.cluster(durable=True))
             url, kind = opened.enter_context(server.database("bench")), "postgresql"
         world = opened.enter_context(busy_console(url, kind, size))
-        lines = list(measure(world, rounds))
+        lines = list(measure(world, rounds, only))
     if as_json:
         click.echo(json.dumps([asdict(line) for line in lines], indent=2))
         return
@@ -150,6 +176,7 @@ def show(lines: list[Line], size: Size, database: str) -> None:
         table.add_row(line.route, str(line.status), *figures, met, f"{line.size / 1024:.0f}")
     console.print(table)
     sizes = f"{size.users:,} users, {size.gpus:,} GPUs, {size.queued:,} queued, {size.closed:,} closed leases"
+    sizes += f", {size.seats:,} seats in a class"
     console.print(f"{sizes}, in {database}.")
 
 
