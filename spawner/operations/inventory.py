@@ -12,6 +12,8 @@ from ..policy.reservations import replan
 from .desk import Desk
 from .offers import make_offers
 from .pools import load_pool
+from .repairs import JANITOR
+from .sessions import mend_all
 
 
 def sync(desk: Desk, node: str, gpus: Sequence[Gpu], slots: Sequence[Slot]) -> bool:
@@ -35,6 +37,7 @@ def _after_change(desk: Desk, books: Books, now: datetime) -> None:
         if moved is not None:
             books.reservations.update(moved)
             pool.put_reservation(moved)
+    mend_all(desk, books, JANITOR, now)
     make_offers(desk, books, now)
 
 

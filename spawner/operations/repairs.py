@@ -116,6 +116,16 @@ def _adopt(desk: Desk, repair: Adopt) -> bool:
         old = books.leases.get(container.lease)
         # What was booked already is not booked again.
         started = max(filter(None, [container.started_at, old.closed_at if old else None]), default=now)
+        ends_at = max(old.ends_at, now + desk.rules.shortest) if old else now + desk.rules.window
+        following = [
+            one.starts_at - desk.rules.turnover
+            for one in books.reservations.upcoming(now)
+            if not set(one.slots).isdisjoint(container.slots)
+            and (old is None or one.course != old.course or not old.course)
+        ]
+        if following and min(following) < ends_at:
+            # What is reserved stays certain, but nobody is cut off at once for it.
+            ends_at = max(min(following), now + desk.rules.shortest)
         lease = Lease(
             desk.new_id(),
             container.user,
@@ -124,7 +134,7 @@ def _adopt(desk: Desk, repair: Adopt) -> bool:
             LeaseState.ACTIVE,
             container.slots,
             granted_at=min(started, now),
-            ends_at=max(old.ends_at, now + desk.rules.shortest) if old else now + desk.rules.window,
+            ends_at=ends_at,
             changed_at=now,
             groups=old.groups if old else frozenset(),
             course=old.course if old else "",

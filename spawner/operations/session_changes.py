@@ -14,7 +14,7 @@ from .desk import Desk
 from .leases import rewrite
 from .offers import make_offers
 from .pools import load_pool
-from .sessions import NoFit, Shortened, absolve, find_session, make_room, reserve_for
+from .sessions import NoFit, Shortened, absolve, find_session, make_room, mend_all, reserve_for
 
 Check = Callable[[Session], None]
 """Called with a session as it is, while nobody else can change it; nothing is done if it raises."""
@@ -105,6 +105,7 @@ def change(
         same = {name for name in before if before[name] == after[name]}
         before, after = ({name: one[name] for name in one if name not in same} for one in (before, after))
         books.audit.append(AuditEntry(now, actor, "session.change", f"session {was.id}", before, after, why))
+        mend_all(desk, books, actor, now)
         absolve(desk, books, now)
         make_offers(desk, books, now)
         return answer

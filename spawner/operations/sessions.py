@@ -12,7 +12,7 @@ from ..policy.leases import RESERVED, Lease, LeaseState, Reservation
 from ..policy.model import Deny
 from ..policy.pool import Pool
 from ..policy.recurrence import Span
-from ..policy.reservations import reserve
+from ..policy.reservations import mend, reserve
 from .courses import find_in
 from .desk import Desk
 from .leases import rewrite
@@ -178,6 +178,20 @@ def make_room(books: Books, all_shortened: Sequence[Shortened], actor: str, cour
         books.audit.append(AuditEntry(now, actor, "lease.shorten", subject, before, after, told))
 
 
+def mend_all(desk: Desk, books: Books, actor: str, now: datetime) -> None:
+    """Give sessions to come other GPUs for those that were lost, from leases that can still be told to make room."""
+    planned = {one.reservation for one in books.sessions.live(now) if one.reservation and one.cancelled_at is None}
+    unusable = {slot.id for slot in books.gpus.slots() if not slot.usable}
+    hurt = [one for one in books.reservations.upcoming(now) if one.id in planned and not unusable.isdisjoint(one.slots)]
+    for reservation in hurt:
+        pool = load_pool(books, desk.rules, now)
+        found = mend(pool, reservation, desk.rules, now)
+        if found is not None:
+            books.reservations.update(replace(reservation, slots=found.slots))
+            shortened = [Shortened(lease, end) for lease, end in found.shorten]
+            make_room(books, shortened, actor, reservation.course, now)
+
+
 def absolve(desk: Desk, books: Books, now: datetime) -> None:
     """Take back the word that leases make room for a class, where none has their slots afterwards any more.
 
@@ -281,6 +295,7 @@ def cancel(desk: Desk, session: str, actor: str, why: str, *, following: bool = 
             entry = AuditEntry(now, actor, "session.cancel", f"session {one.id}", {"course": one.course}, None, why)
             books.audit.append(entry)
             cancelled.append(off)
+        mend_all(desk, books, actor, now)
         absolve(desk, books, now)
         make_offers(desk, books, now)
         return tuple(cancelled)

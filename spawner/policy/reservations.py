@@ -165,3 +165,39 @@ def replan(pool: Pool, reservation: Reservation, rules: LeaseRules, now: datetim
     if tuple(slots) == reservation.slots:
         return None
     return replace(reservation, slots=tuple(slots))
+
+
+def mend(pool: Pool, reservation: Reservation, rules: LeaseRules, now: datetime) -> Reserved | None:
+    """Replace lost slots of a reservation by such of the same class, where leases that can still be told make room.
+
+    For what `replan` leaves: nothing of the class is free then. Slots of the same node go before others.
+
+    Returns
+    -------
+    Reserved or None
+        All slots of the reservation; None where nothing has to change, or nothing can.
+    """
+    period = _Period(pool, reservation.course, reservation.starts_at, reservation.ends_at, rules, now)
+    slots = list(reservation.slots)
+    latest = reservation.starts_at - rules.turnover
+    shorten: dict[str, tuple[Lease, datetime]] = {}
+
+    def worth(slot_id: str, node: str) -> tuple[bool, timedelta, str]:
+        return pool.slots[slot_id].node != node, period.loss(slot_id), slot_id
+
+    for place, old in enumerate(reservation.slots):
+        known = pool.slots.get(old)
+        if known is None or known.usable or latest <= now:
+            continue
+        alike = (slot_id for ids in pool.members(class_of(known)).values() for slot_id in ids)
+        able = [one for one in alike if one not in slots and period.is_free(one) and period.in_time(one)]
+        if not able:
+            continue
+        node = known.node
+        slots[place] = min(able, key=lambda slot_id: worth(slot_id, node))
+        lease = period.disturbed(slots[place])
+        if lease is not None and lease.ends_at > latest:
+            shorten[lease.id] = lease, latest
+    if tuple(slots) == reservation.slots:
+        return None
+    return Reserved(tuple(slots), tuple(shorten.values()))

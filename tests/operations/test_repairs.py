@@ -260,3 +260,23 @@ def test_after_the_repairs_nothing_is_left_to_repair(office: Office) -> None:
     assert (office.lease(cut_off.id).ending, office.lease(lost.id).ending) == ("start_failed", "container_gone")
     # c was last seen when it became ready; d ended when the engine says.
     assert {row.user: row.gpu_ms for row in office.booked()} == {"c": 0, "d": 60_000}
+
+
+def test_an_adopted_lease_makes_room_for_a_class(office: Office) -> None:
+    office.fit(gpus(1))
+    office.reserve("ml", NOW + 2 * HOUR, NOW + 3 * HOUR, "SIM-local-0")
+    unknown = ObservedContainer("c0ffee", "x", "ann", "lab", "gone", ("SIM-local-0",), running=True)
+    assert repairs.apply(office.desk, Adopt(unknown))
+    adopted = leases.of_server(office.desk, "ann", "lab")
+    assert adopted is not None
+    assert adopted.ends_at == NOW + 2 * HOUR - office.desk.rules.turnover
+
+
+def test_an_adopted_lease_is_not_cut_off_at_once(office: Office) -> None:
+    office.fit(gpus(1))
+    office.reserve("ml", NOW - HOUR, NOW + 3 * HOUR, "SIM-local-0")
+    unknown = ObservedContainer("c0ffee", "x", "ann", "lab", "gone", ("SIM-local-0",), running=True)
+    assert repairs.apply(office.desk, Adopt(unknown))
+    adopted = leases.of_server(office.desk, "ann", "lab")
+    assert adopted is not None
+    assert adopted.ends_at == NOW + office.desk.rules.shortest

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from spawner.errors import UnknownName
-from spawner.operations import courses, leases, session_changes, sessions
+from spawner.operations import courses, inventory, leases, session_changes, sessions
 from spawner.operations.courses import Enrolled
 from spawner.operations.leases import Granted
 from spawner.operations.session_changes import Change, Changed
 from spawner.operations.sessions import NoFit, Plan, Planned
 from spawner.policy.classes import Course, Phase, Role, Session
 from spawner.policy.ends import endings, notices
+from spawner.policy.gpus import GpuState
 from spawner.policy.leases import Lease, Reservation
 from spawner.policy.model import Deny
 
@@ -331,3 +332,48 @@ def test_a_change_is_of_what_was_seen(taught: Office) -> None:
     with pytest.raises(ValueError, match="another version"):
         session_changes.change(taught.desk, made.id, Change(seats=1), "ines", check=check)
     assert sessions.find(taught.desk, made.id) == made
+
+
+# --- GPUs that are lost -----------------------------------------------------------------------------------------------
+
+
+def drain(office: Office, slot: str, state: GpuState = GpuState.DRAINING) -> None:
+    with office.ledger.reading() as books:
+        gpu = next(one.gpu for one in books.gpus.slots() if one.id == slot)
+    inventory.set_state(office.desk, gpu, state, "olga", "broken")
+
+
+def test_others_make_room_for_lost_gpus(taught: Office) -> None:
+    held = taught.running("ann", hours=12)
+    made = booked(taught, plan(seats=3)).sessions[0]
+    before = reservation_of(taught, made.id)
+    assert not set(before.slots) & set(held.slots)
+    drain(taught, before.slots[0])
+    after = reservation_of(taught, made.id)
+    assert set(after.slots) == {*before.slots[1:], *held.slots}
+    found = taught.lease(held.id)
+    assert (found.ends_at, found.ending) == (NOW + 2 * HOUR - 17 * MINUTE, "reserved")
+    assert [entry.action for entry in taught.audit()][-2:] == ["gpu.state", "lease.shorten"]
+
+
+def test_nobody_is_cut_off_for_lost_gpus(taught: Office) -> None:
+    made = booked(taught, plan(0.5, 1, 3)).sessions[0]  # from a quarter of an hour on
+    held = taught.running("ann", hours=12)
+    taught.wait(10 * MINUTE)
+    before = reservation_of(taught, made.id)
+    drain(taught, before.slots[0])
+    assert reservation_of(taught, made.id) == before
+    assert taught.lease(held.id) == held
+
+
+def test_gpus_that_another_gives_up_replace_lost_ones(taught: Office) -> None:
+    assert isinstance(courses.create(taught.desk, replace(COURSE, id="art", title="Art"), "eve"), Course)
+    made = booked(taught, plan(seats=3)).sessions[0]
+    other = booked(taught, replace(plan(seats=1), course="art")).sessions[0]
+    lost = reservation_of(taught, made.id).slots[0]
+    drain(taught, lost)
+    assert lost in reservation_of(taught, made.id).slots
+    freed = reservation_of(taught, other.id).slots
+    sessions.cancel(taught.desk, other.id, "eve", "ill")
+    assert set(reservation_of(taught, made.id).slots) > set(freed)
+    assert lost not in reservation_of(taught, made.id).slots
