@@ -9,6 +9,8 @@ from .output import Output, json_option
 
 LOOPS = (
     *("inventory", "reconcile", "offers", "expiry", "idle", "watchdog"),
+    *("rosters", "prepare", "warmup", "seats", "endings"),
+    *("collections", "materials", "course-homes", "leftovers"),
     *("homes", "archives", "volumes", "sizes", "owners"),
 )
 

@@ -9,7 +9,7 @@ from ..engine.daemon import ensure_engine
 from ..engine.devices import access_for
 from ..engine.warming import warm_cache
 from ..errors import CacheNotWarmed
-from ..operations import inventory
+from ..operations import caches, inventory
 from ..operations.desk import Desk
 from ..operations.inventory import SlotUse
 from ..policy.admission import format_bytes
@@ -94,4 +94,6 @@ def _warm(
         )
     finally:
         inventory.set_state(desk, gpu.uuid, GpuState.IN_SERVICE, actor(), "its cache of CUDA kernels is done")
+    if found["written"]:
+        caches.note_warmed(desk, volume, actor(), found)
     return {"gpu": gpu.name, "model": gpu.model, "volume": volume, **found}

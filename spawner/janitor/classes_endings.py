@@ -37,8 +37,8 @@ def ending_steps(post: Post) -> list[Step]:
     servers: Servers | None = None
     for meeting in seat_life.meetings(post.desk):
         steps += _warnings(post, meeting)
-        if meeting.over:
-            servers = post.classes.servers(post.require_hub()) if servers is None else servers
+        if meeting.over and post.hub is not None:
+            servers = post.classes.servers(post.hub) if servers is None else servers
             steps += _end(post, meeting, servers)
     return steps
 

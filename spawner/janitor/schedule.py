@@ -1,10 +1,11 @@
 """All loops, and how often each takes its turn."""
 
 from ..settings import Settings
-from . import classes_endings, classes_rosters, classes_seats, classes_warmup
+from . import classes_endings, classes_prepare, classes_rosters, classes_seats, classes_warmup
 from .course_collections import collection_steps
 from .course_homes import course_home_steps
 from .course_materials import materials_steps, tidy_steps
+from .exam_volumes import exam_volume_steps
 from .homes import archive_steps, home_steps, owner_steps, size_steps, volume_steps
 from .loops import Loop
 from .tasks import expiry_steps, idle_steps, inventory_steps, offer_steps, reconcile_steps
@@ -20,6 +21,7 @@ def loops(settings: Settings) -> tuple[Loop, ...]:
         Loop("idle", idle_steps, 30.0),
         Loop("watchdog", watchdog_steps, 15.0),
         Loop("rosters", classes_rosters.roster_steps, classes_rosters.EVERY),
+        Loop("prepare", classes_prepare.prepare_steps, classes_prepare.EVERY, long=True),
         Loop("warmup", classes_warmup.warmup_steps, classes_warmup.EVERY, long=True),
         Loop("seats", classes_seats.seat_steps, classes_seats.EVERY),
         Loop("endings", classes_endings.ending_steps, classes_endings.EVERY),
@@ -27,6 +29,7 @@ def loops(settings: Settings) -> tuple[Loop, ...]:
         Loop("materials", materials_steps, 10.0, long=True),
         Loop("course-homes", course_home_steps, 900.0),
         Loop("leftovers", tidy_steps, 3600.0),
+        Loop("exam-volumes", exam_volume_steps, 3600.0),
         Loop("homes", home_steps, 5.0, long=True),
         Loop("archives", archive_steps, 5.0, long=True),
         Loop("volumes", volume_steps, 20.0),

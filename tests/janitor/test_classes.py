@@ -11,6 +11,7 @@ import pytest
 
 from spawner.janitor.class_work import ClassWork
 from spawner.janitor.classes_endings import ending_steps
+from spawner.janitor.classes_prepare import prepare_steps
 from spawner.janitor.classes_rosters import roster_steps
 from spawner.janitor.classes_seats import seat_steps
 from spawner.janitor.classes_warmup import warmup_steps
@@ -19,7 +20,7 @@ from spawner.janitor.loops import Look
 from spawner.janitor.post import Post
 from spawner.janitor.steps import carry_out_all
 from spawner.janitor.tasks import expiry_steps
-from spawner.operations import announcements, courses, leases, seat_wishes, seats, sessions
+from spawner.operations import announcements, class_lab, courses, leases, seat_wishes, seats, sessions
 from spawner.operations.leases import Granted
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Phase, Role, Seat, SeatState, Session, Wish, seat_state
@@ -328,6 +329,17 @@ def test_what_the_hub_sees_of_a_seat(school: School) -> None:
     assert school.hub.servers.keys() == {("ann", "ml"), ("bob", "ml"), ("dan", "ml")}  # nobody started it again
 
 
+def test_a_servers_own_word_of_its_use_is_no_guess(school: School) -> None:
+    school.at(-1)
+    school.settle()
+    school.at(1)
+    # A tab was left open, which the hub takes for use.
+    class_lab.seen(school.office.desk, "ann", "ml", present=False, active_at=None)
+    school.hub.servers["ann", "ml"].active = school.office.clock.now
+    school.settle(seat_steps)
+    assert (school.seat("ann").entered_at, school.seat("ann").active_at) == (None, None)
+
+
 def test_seats_that_students_start_themselves(school: School) -> None:
     school.hub.users |= set(STUDENTS)
     school.at(-14)
@@ -606,3 +618,23 @@ def _a_lesson(school: School) -> None:
         assert set(school.states().values()) == {SeatState.READY}
     office.clock.now = max(office.clock.now, end)
     school.settle()
+
+
+# --- made ready before ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.docker
+def test_images_are_pulled_before_they_are_needed(school: School, caplog: pytest.LogCaptureFixture) -> None:
+    image = "127.0.0.1:9/berth-test/nowhere:1"
+    client = docker.APIClient(version="auto", timeout=30)
+    try:
+        post = replace(school.post, engine=client)
+        school.post = replace(post, settings=post.settings.model_copy(update={"image": image}))
+        assert [step.text for step in prepare_steps(school.post)] == [f"pull {image}, which a class needs soon"]
+        assert not any(step.carry_out() for step in prepare_steps(school.post))
+        assert "could not be pulled" in caplog.text
+        assert school.post.classes.failures("image") == 1
+        school.at(200)
+        assert prepare_steps(school.post) == []
+    finally:
+        client.close()

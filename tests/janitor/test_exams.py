@@ -3,18 +3,23 @@
 import secrets
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import docker
 import pytest
 
 from spawner.engine.containers import SERVER_LABEL, SESSION_LABEL, USER_LABEL
 from spawner.engine.view import HUB_LABEL
+from spawner.engine.volumes import exam_volumes, home_volume, make_volume
 from spawner.janitor.classes_rosters import roster_steps
 from spawner.janitor.classes_seats import seat_steps
 from spawner.janitor.classes_warmup import warmup_steps
+from spawner.janitor.exam_volumes import exam_volume_steps
+from spawner.policy.handouts import Collected
+from spawner.policy.names import exam_volume_name, home_volume_name
 
 from ..support.class_hub import ClassHub
-from ..support.office import Office
+from ..support.office import HOUR, Office
 from ..support.tiny_image import ensure_tiny_image, remove_traces
 from .test_classes import COURSE, School, book, hub_of_classes, school
 
@@ -72,3 +77,29 @@ def test_a_session_that_is_no_exam_asks_no_engine(school: School) -> None:
     school.at(1)
     school.turn(seat_steps)  # whose engine is away
     assert school.seat("ann").ready_at is not None
+
+
+def test_volumes_of_exams_go_when_their_work_is_safe(exam: School) -> None:
+    client, hub_id, session = exam.post.engine, exam.post.hub_id, exam.session
+    for user, of in (("ann", session.id), ("bob", session.id), ("cyd", session.id), ("ann", "unknown")):
+        labels = {HUB_LABEL: hub_id, USER_LABEL: user, SESSION_LABEL: of}
+        make_volume(client, exam_volume_name(hub_id, of, user), labels)
+    home = make_volume(client, home_volume_name(hub_id, "ann"), {HUB_LABEL: hub_id, USER_LABEL: "ann"})
+    whole = Collected("c1", session.id, "ann", "", session.ends_at, "s/ann.tar.gz", 3, 99, "0" * 64)
+    with exam.office.ledger.transaction() as books:
+        books.handouts.collect(whole)
+        books.handouts.collect(replace(whole, id="c2", user="bob", taken_at=session.ends_at - HOUR))
+        books.handouts.collect(replace(whole, id="c3", user="cyd", archive="", problem="The disk is full."))
+    exam.office.clock.now = session.ends_at + timedelta(days=89)
+    assert exam.turn(exam_volume_steps) == []
+    exam.office.clock.now = session.ends_at + timedelta(days=90)
+    assert exam.turn(exam_volume_steps) == [
+        f"remove {exam_volume_name(hub_id, session.id, 'ann')}, ann's home in the exam {session.id}"
+    ]
+    left = [(one.user, one.session) for one in exam_volumes(client, hub_id)]
+    assert sorted(left) == sorted([("bob", session.id), ("cyd", session.id), ("ann", "unknown")])
+    assert home_volume(client, home.name) is not None
+    exam.born_again(exam_days=0)
+    with exam.office.ledger.transaction() as books:
+        books.handouts.collect(replace(whole, id="c4", user="bob"))
+    assert exam.turn(exam_volume_steps) == []

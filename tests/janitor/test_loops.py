@@ -278,6 +278,7 @@ def test_all_loops_are_looked_after(watch: Watch) -> None:
         "idle": 30,
         "watchdog": 15,
         "rosters": 5,
+        "prepare": 30,
         "warmup": 2,
         "seats": 5,
         "endings": 3,

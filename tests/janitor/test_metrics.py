@@ -30,7 +30,7 @@ from .conftest import Watch
 START = NOW.timestamp()
 LOOPS = [
     *("inventory", "reconcile", "offers", "expiry", "idle", "watchdog"),
-    *("rosters", "warmup", "seats", "endings"),
+    *("rosters", "prepare", "warmup", "seats", "endings"),
     *("collections", "materials", "course-homes", "leftovers"),
     *("homes", "archives", "volumes", "sizes", "owners"),
 ]
@@ -203,6 +203,7 @@ def test_how_the_loops_go(office: Office, watch: Watch, serve_metrics: Serve) ->
         "idle": 30,
         "watchdog": 15,
         "rosters": 5,
+        "prepare": 30,
         "warmup": 2,
         "seats": 5,
         "endings": 3,

@@ -24,7 +24,7 @@ from ..support.waiting import eventually
 ROOT = Path(__file__).parents[2]
 NAMES = {
     *("inventory", "reconcile", "offers", "expiry", "idle", "watchdog"),
-    *("rosters", "warmup", "seats", "endings"),
+    *("rosters", "prepare", "warmup", "seats", "endings"),
     *("collections", "materials", "course-homes", "leftovers"),
     *("homes", "archives", "volumes", "sizes", "owners"),
 }
