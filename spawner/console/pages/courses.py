@@ -12,6 +12,7 @@ from ...ledger import AuditFilter
 from ...operations import course_list, courses, listing
 from ...policy.classes import Course, Role
 from ..callers import Caller, allowed, form_of
+from ..class_desk import materials_of
 from ..context import Console, Here
 from ..course_access import AdminOf, InCourse, InstructorOf, MemberOf, is_admin
 from ..course_desk import Invalid, change, course_version, known_people, limit, make, put_away
@@ -114,7 +115,8 @@ def _form(
     offered, errors = offer(here, caller), errors or {}
     values, unread = values_in(draft, here.pages.gettext(request))
     was = within.course if within else None
-    known = {one for person in known_people(here).values() for one in person.groups}
+    # Others type the name of a group that they know.
+    known = {one for person in known_people(here).values() for one in person.groups} if is_admin(caller) else set()
     return here.pages.render(
         request,
         caller,
@@ -182,6 +184,7 @@ def show_course(request: Request, within: MemberOf, here: Here) -> Response:
         found=found,
         profile=profile,
         repository=within.course.materials.startswith("https://"),
+        materials=materials_of(here, within.course) if within.staff else None,
     )
 
 
