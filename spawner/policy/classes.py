@@ -392,13 +392,21 @@ def seat_state(seat: Seat, now: datetime) -> SeatState:
 
 
 def unused(session: Session, seats: Iterable[Seat], now: datetime) -> list[Seat]:
-    """List the seats that go back to the pool: nobody has come to them within the grace time."""
-    if session.phase(now) is not Phase.OPEN or now < session.starts_at + session.grace:
+    """List the seats that go back to the pool: they were ready, and nobody has come to them within the grace time.
+
+    A seat that is ready late waits as long for its student as the others: they could not have come before.
+    """
+    if session.phase(now) is not Phase.OPEN:
         return []
     return [
         seat
         for seat in seats
-        if seat.entered_at is None and seat.given_back_at is None and seat.ended_at is None and seat.hand_at is None
+        if seat.ready_at is not None
+        and now >= max(seat.ready_at, session.starts_at) + session.grace
+        and seat.entered_at is None
+        and seat.given_back_at is None
+        and seat.ended_at is None
+        and seat.hand_at is None
     ]
 
 

@@ -48,9 +48,10 @@ def begin_at(session: Session, seats: int, pace: Pace) -> datetime:
 def due(session: Session, roster: Iterable[str], seats: Iterable[Seat], pace: Pace, now: datetime) -> list[str]:
     """List the students whose seats are to be started now, in the roster's order.
 
-    Not more than the session's seats in all, nor than `Pace.at_once` under way; a start that hangs holds up no other.
-    A seat whose start failed is tried again after a while, behind those that were not tried yet, `TRIES` times in all;
-    whoever comes by themselves then starts their seat by hand, as does whose seat was given back.
+    Not more than the session's seats in all, those given back counted, nor than `Pace.at_once` under way; a start that
+    hangs holds up no other. A seat whose start failed is tried again after a while, behind those that were not tried
+    yet, `TRIES` times in all; whoever comes by themselves then starts their seat by hand, as does whose seat was given
+    back.
     """
     phase = session.phase(now)
     if phase not in {Phase.WARMING, Phase.OPEN}:
@@ -58,6 +59,7 @@ def due(session: Session, roster: Iterable[str], seats: Iterable[Seat], pace: Pa
     known = {seat.user: seat for seat in seats}
     names = list(roster)
     there = [seat for seat in known.values() if seat.ended_at is None and seat.given_back_at is None]
+    given_back = sum(seat.given_back_at is not None for seat in known.values())
     taken = sum(seat.asked_at is not None and not _failed(seat) for seat in there)
     starting = sum(under_way(seat, now) for seat in there)
     waiting = {seat.user: seat for seat in there}
@@ -69,7 +71,7 @@ def due(session: Session, roster: Iterable[str], seats: Iterable[Seat], pace: Pa
     ]
     if phase is Phase.WARMING and now < begin_at(session, min(session.seats, len(names)), pace):
         return []
-    room = max(0, min(session.seats - taken, pace.at_once - starting))
+    room = max(0, min(session.seats - taken - given_back, pace.at_once - starting))
     return [*fresh, *again][:room]
 
 

@@ -39,6 +39,12 @@ def sit(office: Office, user: str) -> str:
     return answer.lease.id
 
 
+def warm(office: Office, session: Session) -> None:
+    """Have all students' servers ready at the bell."""
+    for user in ("ann", "bob", "cyd"):
+        seats.note(office.desk, session.id, user, ready_at=session.starts_at)
+
+
 def test_a_seat_is_the_server_called_like_the_course(office: Office, session: Session) -> None:
     desk = office.desk
     assert seats.placed(desk, "ann", "") is None
@@ -108,6 +114,7 @@ def test_a_guest_sits_while_the_seat_is_theirs(office: Office, session: Session)
 
 def test_who_comes_late(office: Office, session: Session) -> None:
     office.clock.now = session.starts_at + session.grace
+    warm(office, session)
     seats.give_back(office.desk, session.id)
     assert taken(office, "ann").first
     session = change(office, session, late=Late.QUEUE)
@@ -193,6 +200,7 @@ def test_a_late_student_goes_first_and_keeps_the_place(office: Office, session: 
     office.running("dan", hours=1)  # the one GPU that is not reserved
     waiting = office.queued("eve", 1, 1)
     office.clock.now = session.starts_at + session.grace
+    warm(office, session)
     seats.give_back(office.desk, session.id)
     offered = office.offer_to(waiting)
     others = [office.granted("fay"), office.granted("gil")]
@@ -215,6 +223,7 @@ def test_a_place_in_the_queue_is_worth_nothing_after_the_session(office: Office,
     office.clock.now = session.starts_at
     held = office.running("dan", hours=24)
     office.clock.now = session.starts_at + session.grace
+    warm(office, session)
     seats.give_back(office.desk, session.id)
     for number in range(3):
         office.granted(f"u{number}", hours=1.8)
@@ -266,6 +275,7 @@ def test_unused_seats_go_to_who_waits(office: Office, session: Session) -> None:
         seats.asked(desk, session.id, name)
         sit(office, name)
     seats.note(desk, session.id, "ann", ready_at=office.clock.now, entered_at=office.clock.now)
+    warm(office, session)
     assert seats.give_back(desk, session.id) == ()
     office.wait(session.grace)
     assert seats.give_back(desk, session.id) == ("bob", "cyd")
@@ -282,6 +292,7 @@ def test_unused_seats_go_to_who_waits(office: Office, session: Session) -> None:
 def test_who_asks_for_help_keeps_the_seat(office: Office, session: Session) -> None:
     office.clock.now = session.starts_at + session.grace
     seats.raise_hand(office.desk, session.id, "cyd")
+    warm(office, session)
     assert seats.give_back(office.desk, session.id) == ("ann", "bob")
 
 
