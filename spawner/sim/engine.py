@@ -27,7 +27,7 @@ from ..policy.model import Deny
 from ..policy.pool import Pool
 from ..policy.queue import Terms, TermsOf, offers
 from ..policy.quota import Quota
-from ..policy.reservations import Reserved, replan, reserve
+from ..policy.reservations import Reserved, mend, replan, reserve
 from .agenda import Agenda
 from .behaviour import hours_for, is_taken_back, leaves_at, request_of, rest_of
 from .disciplines import Discipline, split
@@ -321,12 +321,18 @@ class Simulation:
         self._something_changed(now)
 
     def _mend(self, now: datetime) -> None:
-        """Give reservations other slots for those that cannot be used."""
+        """Give reservations other slots for those that cannot be used; where none is free, somebody makes room."""
         for pool in self._pools.values():
             for reservation in list(pool.reservations.values()):
-                mended = replan(pool, reservation, self._rules, now)
-                if mended is not None:
-                    pool.put_reservation(mended)
+                if (moved := replan(pool, reservation, self._rules, now)) is not None:
+                    pool.put_reservation(moved)
+                kept = moved or reservation
+                if (found := mend(pool, kept, self._rules, now)) is not None:
+                    pool.put_reservation(replace(kept, slots=found.slots))
+                    for lease, end in found.shorten:
+                        self.log.shortened += 1
+                        self._put(replace(lease, ends_at=end, changed_at=now))
+                        self._watch_end(lease.id)
 
     def _break(self, outage: Outage, now: datetime) -> None:
         for slot_id in outage.slots:
