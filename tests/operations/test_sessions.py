@@ -1,5 +1,7 @@
 """Courses and their sessions: certain once they are reserved, all or none, on both databases."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -377,3 +379,21 @@ def test_gpus_that_another_gives_up_replace_lost_ones(taught: Office) -> None:
     sessions.cancel(taught.desk, other.id, "eve", "ill")
     assert set(reservation_of(taught, made.id).slots) > set(freed)
     assert lost not in reservation_of(taught, made.id).slots
+
+
+def test_of_many_who_book_at_once_none_gets_what_another_has(taught: Office) -> None:
+    names = [f"c{number}" for number in range(6)]
+    for name in names:
+        assert isinstance(courses.create(taught.desk, replace(COURSE, id=name), "eve"), Course)
+
+    def reserve(name: str) -> object:
+        return sessions.book(taught.desk, replace(plan(seats=3), course=name), "eve")
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        answers = list(pool.map(reserve, names))
+    # Four GPUs hold one class of three.
+    assert Counter(type(one).__name__ for one in answers) == {"Planned": 1, "NoFit": 5}
+    with taught.ledger.reading() as books:
+        [reserved] = books.reservations.upcoming(NOW)
+        assert len(set(reserved.slots)) == 3
+        assert len(books.sessions.live(NOW)) == 1
