@@ -8,6 +8,7 @@ from urllib.parse import quote
 from ..course_directory import Places
 from ..errors import HubNotReady, HubRefused, UnknownName
 from ..operations import seat_wishes
+from ..operations.materials import MaterialsState, state_of
 from ..operations.times import parse_time
 from ..policy.classes import Course, Seat, Session, Wish
 from ..policy.model import Deny, Person
@@ -126,6 +127,12 @@ def server_path(here: Console, course: Course, user: str) -> str:
 def places(here: Console) -> Places:
     """Tell where courses keep their files."""
     return Places(StateDirectory(here.settings.state_dir).courses, here.settings.classes.push_bytes)
+
+
+def materials_of(here: Console, course: Course) -> MaterialsState | None:
+    """Tell how a course's materials are; None where they were not looked at since they were chosen."""
+    state = state_of(places(here), course.id) if course.materials else None
+    return state if state is not None and (state.source, state.wanted) == (course.materials, course.branch) else None
 
 
 def named(done: Sequence[Done], most: int = 8) -> str:
