@@ -238,7 +238,7 @@ def test_archiving_says_what_it_does(console: ConsoleStand) -> None:
     enrol(console, "ann", "bob")
     teacher = ines(console)
     asked = text(teacher.get("courses/ml/archive"))
-    assert "2 students" in asked
+    assert "Students: 2" in asked
     assert "homes of its students stay" in asked
     begins = NOW + HOUR
     done = sessions.book(console.office.desk, sessions.Plan("ml", [(begins, begins + HOUR)], 2), "ines")

@@ -380,7 +380,7 @@ def _ask(
             _("Its join links let nobody in meanwhile; roster, reports and collected work stay."),
             homes,
         ]
-        question = _("%(title)s is put away, for its %(count)s students too.") % {
+        question = _("%(title)s is put away for everybody in it. Students: %(count)s") % {
             "title": title,
             "count": found.listed.counts[Role.STUDENT],
         }
