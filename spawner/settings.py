@@ -405,6 +405,13 @@ class ClassSettings(_Section):
         description="Directories of this machine that courses can give their seats to read, at /srv/data/NAME.",
         examples=[{"imagenet": "/srv/imagenet"}],
     )
+    exam_days: int = Field(
+        90,
+        ge=0,
+        le=3660,
+        description="How long after an exam the volumes that stood for homes in it are kept, where the work was "
+        "collected from them; the others are kept. 0 for ever.",
+    )
     push_bytes: int = Field(100 << 20, ge=1, description="Most bytes of a file that is pushed to seats.")
     collect_bytes: int = Field(
         1 << 30, ge=1, description="Most bytes of one seat's work that are collected at a time, before packing."

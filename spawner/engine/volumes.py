@@ -46,7 +46,7 @@ class HomeVolume:
 
 
 def exam_volumes(client: docker.APIClient, hub_id: str) -> list[HomeVolume]:
-    """List what takes the place of homes in exams, by session and user. No loop removes them by itself.
+    """List what takes the place of homes in exams, by session and user.
 
     Raises
     ------

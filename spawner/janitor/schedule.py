@@ -4,7 +4,8 @@ from ..settings import Settings
 from . import classes_endings, classes_prepare, classes_rosters, classes_seats, classes_warmup
 from .course_collections import collection_steps
 from .course_homes import course_home_steps
-from .course_materials import materials_steps, tidy_steps
+from .course_materials import materials_steps
+from .exam_volumes import leftover_steps
 from .exam_volumes import exam_volume_steps
 from .homes import archive_steps, home_steps, owner_steps, size_steps, volume_steps
 from .loops import Loop
@@ -28,7 +29,7 @@ def loops(settings: Settings) -> tuple[Loop, ...]:
         Loop("collections", collection_steps, 3.0, long=True),
         Loop("materials", materials_steps, 10.0, long=True),
         Loop("course-homes", course_home_steps, 900.0),
-        Loop("leftovers", tidy_steps, 3600.0),
+        Loop("leftovers", leftover_steps, 3600.0),
         Loop("exam-volumes", exam_volume_steps, 3600.0),
         Loop("homes", home_steps, 5.0, long=True),
         Loop("archives", archive_steps, 5.0, long=True),
