@@ -43,8 +43,8 @@ def roster_steps(post: Post) -> list[Step]:
     for one, looks_like in changed:
         needed = _of_group(post, one, groups) or [
             *_of_people(post, one, users),
-            *_of_shares(post, one, servers, groups),
             *_of_groups(post, one, users, groups),
+            *_of_shares(post, one, users, servers),
         ]
         if not needed:
             work.settled[one.course.id] = looks_like, time.monotonic()
@@ -106,33 +106,37 @@ def _of_groups(post: Post, rights: Rights, users: Iterable[str], groups: dict[st
             continue
         if groups.get(group) != wanted:
             text = f"let the hub's group {group} be {', '.join(sorted(wanted)) or 'empty'}"
-            steps.append(Step(text, partial(_set_group, post, group, wanted)))
+            leave = groups.get(group, frozenset()) - wanted if group == course.staff_group else frozenset()
+            steps.append(Step(text, partial(_set_group, post, course.id, group, wanted, leave)))
     return steps
 
 
-def _set_group(post: Post, group: str, members: frozenset[str]) -> bool:
-    return post.require_hub().set_group(group, members)
+def _set_group(post: Post, course: str, group: str, members: frozenset[str], leave: frozenset[str]) -> bool:
+    """Change a group; who leaves the staff first loses what they could enter, or nobody would think of it any more."""
+    hub = post.require_hub()
+    for user in sorted(leave):
+        for owner, server in hub.shared_with(user):
+            if server == course:
+                hub.unshare(owner, server, user)
+    return hub.set_group(group, members)
 
 
-def _of_shares(post: Post, rights: Rights, servers: Servers, groups: dict[str, frozenset[str]]) -> list[Step]:
+def _of_shares(post: Post, rights: Rights, users: Iterable[str], servers: Servers) -> list[Step]:
     """Let staff enter their students' seats that run, and nobody's else."""
-    course, hub = rights.course, post.require_hub()
-    if course.archived_at is not None and not groups.get(course.staff_group):
-        return []  # who was in it is in it no more, and it was emptied with what it might enter
-    wanted = {(user, course.id) for user in _seats(rights, servers)} if course.archived_at is None else set()
-    shared = hub.shared_with(course.staff_group)
-    # A seat that has stopped stays shared while its student is in the course: it is the same server that starts again.
-    kept = {(user, course.id) for user in rights.seats} if course.archived_at is None else set()
-    return [
-        Step(
-            f"let the staff of {course.id} enter the seat {user}/{name}",
-            partial(hub.share, user, name, course.staff_group),
-        )
-        for user, name in sorted(wanted - shared)
-    ] + [
-        Step(
-            f"let the staff of {course.id} no longer enter {user}/{name}",
-            partial(hub.unshare, user, name, course.staff_group),
-        )
-        for user, name in sorted(shared - kept)
-    ]
+    course, hub, steps = rights.course, post.require_hub(), []
+    if course.archived_at is not None:
+        return []
+    running = _seats(rights, servers)
+    for user in sorted(rights.staff & frozenset(users)):
+        shared = {owner for owner, server in hub.shared_with(user) if server == course.id}
+        steps += [
+            Step(f"let {user} enter the seat {owner}/{course.id}", partial(hub.share, owner, course.id, user))
+            for owner in sorted(running - shared)
+        ]
+        # A seat that has stopped stays shared while its student is in the course: it is the same server that starts
+        # again.
+        steps += [
+            Step(f"let {user} no longer enter {owner}/{course.id}", partial(hub.unshare, owner, course.id, user))
+            for owner in sorted(shared - rights.seats)
+        ]
+    return steps

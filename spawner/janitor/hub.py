@@ -277,45 +277,46 @@ class Hub:
         return made or there != frozenset(members)
 
     # --- who may enter which server -----------------------------------------------------------------------------------
+    # Of people and not of groups: JupyterHub 6.1 shows a group's shares to nobody's token, and so lets nobody in.
 
-    def shared_with(self, group: str) -> frozenset[tuple[str, str]]:
-        """Give the servers that a group may enter, by user and name; none if there is no such group.
+    def shared_with(self, user: str) -> frozenset[tuple[str, str]]:
+        """Give the servers of others that somebody may enter, by user and name; none if there is no such user.
 
         Raises
         ------
         HubUnavailable
         """
         try:
-            found = self._pages(f"groups/{quote(group, safe='')}/shared")
+            found = self._pages(f"users/{quote(user, safe='')}/shared")
             return frozenset((str(one["server"]["user"]["name"]), str(one["server"]["name"])) for one in found)
         except HubUnavailable as error:
             if error.status == 404:
                 return frozenset()
             raise
         except (LookupError, TypeError) as error:
-            raise _odd(group) from error
+            raise _odd(user) from error
 
-    def share(self, user: str, server: str, group: str) -> bool:
-        """Let a group enter a server; False if there is no such server.
+    def share(self, owner: str, server: str, user: str) -> bool:
+        """Let somebody enter another's server; False if there is no such server.
 
         Raises
         ------
         HubUnavailable
         """
-        wanted = {"group": group, "scopes": [f"access:servers!server={user}/{server}"]}
-        status, said = self._call("POST", f"shares/{quote(user, safe='')}/{quote(server, safe='')}", wanted)
+        wanted = {"user": user, "scopes": [f"access:servers!server={owner}/{server}"]}
+        status, said = self._call("POST", f"shares/{quote(owner, safe='')}/{quote(server, safe='')}", wanted)
         if status == 404:
             return False
         return self._good(status, said, {200})
 
-    def unshare(self, user: str, server: str, group: str) -> bool:
-        """Let a group no longer enter a server; False if it could not.
+    def unshare(self, owner: str, server: str, user: str) -> bool:
+        """Let somebody no longer enter another's server; False if they could not.
 
         Raises
         ------
         HubUnavailable
         """
-        where = f"groups/{quote(group, safe='')}/shared/{quote(user, safe='')}/{quote(server, safe='')}"
+        where = f"users/{quote(user, safe='')}/shared/{quote(owner, safe='')}/{quote(server, safe='')}"
         status, said = self._call("DELETE", where)
         if status == 404:
             return False
@@ -335,7 +336,7 @@ class Hub:
             answer = _parsed(said)
             try:
                 for item in answer["items"]:
-                    found[str(item.get("name") or item["server"])] = item
+                    found[str(item.get("name") or item)] = item
                 pagination = answer["_pagination"]
                 offset, total = pagination["next"] and int(pagination["next"]["offset"]), int(pagination["total"])
             except (ValueError, LookupError, TypeError, AttributeError) as error:

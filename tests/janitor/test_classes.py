@@ -198,20 +198,23 @@ def test_staff_may_enter_the_seats_of_their_course_and_nothing_else(school: Scho
     hub.run("eve", "ml")  # whose server is called like the course, by chance
     hub.run("ines", "ml")
     school.settle()
-    staff = "course-ml-staff"
-    assert hub.shares == {(user, "ml", staff) for user in STUDENTS}
+    assert hub.shares == {(user, "ml", staff) for user in STUDENTS for staff in ("ines", "tom")}
     # A stopped seat stays shared; who leaves takes their server along.
     del hub.servers["bob", "ml"]
     courses.expel(desk, "ml", ["ann"], "ines")
     school.settle(roster_steps)
-    assert hub.shares == {(user, "ml", staff) for user in ("bob", "cyd", "dan")}
+    assert hub.shares == {(user, "ml", staff) for user in ("bob", "cyd", "dan") for staff in ("ines", "tom")}
+    courses.expel(desk, "ml", ["tom"], "ines")
+    hub.shares.add(("eve", "", "tom"))  # whoever shares their own server with him
+    school.settle(roster_steps)
+    assert hub.shares == {("eve", "", "tom"), *((user, "ml", "ines") for user in ("bob", "cyd", "dan"))}
     hub.servers.clear()
     school.at(121)
     school.settle()
     assert isinstance(courses.archive(desk, "ml", "ines"), Course)
     school.settle(roster_steps)
-    assert hub.shares == set()
-    assert hub.groups == {"course-ml-students": set(), staff: set()}
+    assert hub.shares == {("eve", "", "tom")}
+    assert hub.groups == {"course-ml-students": set(), "course-ml-staff": set()}
 
 
 # --- started in time --------------------------------------------------------------------------------------------------
@@ -386,11 +389,11 @@ def test_a_guest_is_made_and_started(school: School) -> None:
     assert isinstance(seat_wishes.hand_over(desk, school.session.id, "gus", "ines"), Seat)
     school.settle()
     assert school.states()["gus"] is SeatState.READY
-    assert ("gus", "ml", "course-ml-staff") in school.hub.shares
+    assert ("gus", "ml", "ines") in school.hub.shares
     assert isinstance(seat_wishes.take_back(desk, school.session.id, "gus", "ines"), Seat)
     school.settle()
     assert ("gus", "ml") not in school.hub.servers
-    assert ("gus", "ml", "course-ml-staff") not in school.hub.shares
+    assert ("gus", "ml", "ines") not in school.hub.shares
 
 
 def test_unused_seats_go_back(school: School) -> None:

@@ -116,6 +116,8 @@ class ClassHub:
         if len(rest) == 1:
             return 200, self._user(name)
         server = rest[2] if rest[1] == "servers" else ""
+        if rest[1] == "shared":
+            return self._shared(method, name, rest[2:], query)
         if rest[-1] == "progress":
             return self._progress(name, server)
         return self._start(name, server, body) if method == "POST" else self._stop(name, server)
@@ -180,8 +182,11 @@ class ClassHub:
             if method == "DELETE":
                 self.groups[name] -= set(body["users"])
             return 200, self._group(name)
+        return 404, {}
+
+    def _shared(self, method: str, name: str, rest: list[str], query: dict[str, list[str]]) -> tuple[int, Any]:
         if method == "DELETE":
-            share = (rest[2], rest[3], name)
+            share = (rest[0], rest[1], name)
             there = share in self.shares
             self.shares.discard(share)
             return (204, None) if there else (404, {})
@@ -194,9 +199,11 @@ class ClassHub:
     def _shares(self, method: str, rest: list[str], query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         user, server = rest
         assert (method, body["scopes"]) == ("POST", [f"access:servers!server={user}/{server}"])
-        if (user, server) not in self.servers or body["group"] not in self.groups:
+        if (user, server) not in self.servers:
             return 404, {}
-        self.shares.add((user, server, body["group"]))
+        if body["user"] not in self.users:
+            return 400, {}
+        self.shares.add((user, server, body["user"]))
         return 200, {}
 
 
