@@ -51,7 +51,7 @@ def booked(visitor: Visitor, base: str = BASE, **said: Any) -> list[dict[str, An
 
 def test_sessions_are_reserved(ines: Visitor, taught: ConsoleStand) -> None:
     held = taught.office.running("zoe", hours=12, kinds=COURSE.kinds)
-    said = {"seats": 4, "times": times(2), "title": "Trees", "grace_minutes": 5, "late": "queue"}
+    said: dict[str, Any] = {"seats": 4, "times": times(2), "title": "Trees", "grace_minutes": 5, "late": "queue"}
     would = ines.post(f"{BASE}/preview", json=said).json()
     assert (would["fits"], would["shortened"], would["leases"]) == (True, 1, None)
     admin = taught.as_admin().post(f"{BASE}/preview", json=said).json()
