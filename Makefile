@@ -35,12 +35,13 @@ chaos: ## Kill hub, janitor, engine and containers 50 times under load (KILLS=n,
 	@.venv/bin/python scripts/prepare_tests.py
 	@CHAOS_KILLS=$(or $(KILLS),50) CHAOS_SEED=$(SEED) .venv/bin/pytest -s tests/chaos/test_chaos.py $(ARGS)
 
-bench: ## Measure decisions, claims, scrapes and the console, and compare with stock DockerSpawner (ARGS: further arguments of the comparison)
+bench: ## Measure decisions, claims, scrapes, the console and classes, and compare with stock DockerSpawner (ARGS: further arguments of the comparison)
 	@scripts/bootstrap dev
 	@.venv/bin/python -m tests.bench.decide
 	@.venv/bin/python -m tests.bench.ledger
 	@.venv/bin/python -m tests.bench.exporter
 	@.venv/bin/python -m tests.bench.console
+	@.venv/bin/python -m tests.bench.seats
 	@.venv/bin/python -m tests.bench $(ARGS)
 
 sim: ## Simulate 10,000 users on 1,000 GPUs for a week, drawn for the docs, and a term of courses (ARGS: options of berth simulate instead)
