@@ -6,7 +6,6 @@ from .course_collections import collection_steps
 from .course_homes import course_home_steps
 from .course_materials import materials_steps
 from .exam_volumes import leftover_steps
-from .exam_volumes import exam_volume_steps
 from .homes import archive_steps, home_steps, owner_steps, size_steps, volume_steps
 from .loops import Loop
 from .tasks import expiry_steps, idle_steps, inventory_steps, offer_steps, reconcile_steps
@@ -30,7 +29,6 @@ def loops(settings: Settings) -> tuple[Loop, ...]:
         Loop("materials", materials_steps, 10.0, long=True),
         Loop("course-homes", course_home_steps, 900.0),
         Loop("leftovers", leftover_steps, 3600.0),
-        Loop("exam-volumes", exam_volume_steps, 3600.0),
         Loop("homes", home_steps, 5.0, long=True),
         Loop("archives", archive_steps, 5.0, long=True),
         Loop("volumes", volume_steps, 20.0),
