@@ -144,12 +144,15 @@ class ClassLook:
         Of the look that last found something changed.
     head_changed
         Of the one that did so beside the seats: counts, hands, warm-up, phase.
+    removed
+        Whose seats are there no more, and the number of the look that found so.
     """
 
     board: ClassBoard
     tiles: tuple[Tile, ...]
     number: int
     head_changed: int
+    removed: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def by_user(self) -> Mapping[str, Tile]:
@@ -213,8 +216,10 @@ class LiveClass:
         head = _head_key(board)
         head_changed = before.head_changed if before and self._head == head else number
         same = before is not None and self._keys == keys and self._head == head
+        removed = {user: at for user, at in (before.removed if before else {}).items() if user not in keys}
+        removed |= {user: number for user in known if user not in keys}
         self._keys, self._head = keys, head
-        return ClassLook(board, tuple(tiles), number - 1 if same else number, head_changed)
+        return ClassLook(board, tuple(tiles), number - 1 if same else number, head_changed, removed)
 
     def _use(self, view: SeatView, now: datetime) -> SeatUse | None:
         if view.lease is None:

@@ -252,7 +252,7 @@ def _report(
     used = {row.key: row for row in report_in(books, "user", begins, ends, UTC, Only(course=course.id), now).rows}
     entries = books.audit.list(limit=_MOST_ENTRIES, subject=f"session {session.id}")
     hands = _hands(entries, known.values())
-    counts = {action: _counted(entries, action) for action in ("seat.restart", "seat.visit")}
+    counts = {action: _counted(entries, action) for action in ("seat.restart", "seat.start", "seat.visit")}
     work = {one.user: one for one in latest(books.handouts.collected(session.id))}
     # Of one that is over, who came into the course later had no seat in it.
     students = {
@@ -264,6 +264,7 @@ def _report(
     for user in sorted(students | known.keys() | used.keys()):
         seat = known.get(user) or Seat(session.id, user)
         restarts = counts["seat.restart"].get(user, 0)
+        by_staff = restarts + counts["seat.start"].get(user, 0)
         lasted = (seat.active_at or seat.entered_at, seat.entered_at)
         rows.append(
             Attendance(
@@ -280,7 +281,7 @@ def _report(
                 used.get(user, Row(user)).idle_ms,
                 seat.attempts,
                 restarts,
-                max(0, seat.attempts - 1 - restarts) + bool(seat.problem and seat.ready_at is None),
+                max(0, seat.attempts - 1 - by_staff) + bool(seat.problem and seat.ready_at is None),
                 seat.problem,
                 tuple(hands.get(user, ())),
                 counts["seat.visit"].get(user, 0),

@@ -41,8 +41,8 @@ def test_a_session(office: Office, session: Session) -> None:
     seats.asked(desk, session.id, "ann")
     seats.note(desk, session.id, "ann", ready_at=office.clock.now, active_at=session.starts_at + HOUR)
     office.clock.now = session.starts_at + 15 * MINUTE
-    # Bob's is idle all the time, and goes back with Cyd's.
-    assert seats.give_back(desk, session.id) == ("bob", "cyd")
+    # Bob's is idle all the time, and goes back; Cyd's was never started.
+    assert seats.give_back(desk, session.id) == ("bob",)
     held = office.lease(bob)
     with office.ledger.transaction() as books:
         books.leases.update(replace(held, idle_ms=30 * 60_000), held)
@@ -66,14 +66,14 @@ def test_a_session(office: Office, session: Session) -> None:
     second = row(report, "bob")
     assert (second.came, second.leased_ms, second.idle_ms) == (False, 0.5 * HOUR_MS, 0.5 * HOUR_MS)
     assert row(report, "cyd").starts == 0
-    # One seat for two hours and a quarter, two until they went back.
-    assert report.reserved_ms == (2.25 + 2 * 0.5) * HOUR_MS
+    # Two seats for two hours and a quarter, one until it went back.
+    assert report.reserved_ms == (2 * 2.25 + 0.5) * HOUR_MS
     assert (report.leased_ms, report.idle_ms) == (2.75 * HOUR_MS, 0.5 * HOUR_MS)
-    assert (report.unused_ms, report.wasted_ms) == (0.5 * HOUR_MS, HOUR_MS)
+    assert (report.unused_ms, report.wasted_ms) == (2.25 * HOUR_MS, 2.75 * HOUR_MS)
     assert report.usual_wait == timedelta(seconds=270)
     whole = class_reports.course_report(desk, "ml")
     assert [one.session.id for one in whole.sessions] == [session.id]
-    assert (whole.used_ms, whole.wasted_ms) == (2.25 * HOUR_MS, HOUR_MS)
+    assert (whole.used_ms, whole.wasted_ms) == (2.25 * HOUR_MS, 2.75 * HOUR_MS)
     student = whole.students[0]
     assert (student.user, student.sessions, student.came, student.hands, student.collected) == ("ann", 1, 1, 2, 1)
 

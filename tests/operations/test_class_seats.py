@@ -166,6 +166,8 @@ def test_a_guest_sits_where_a_seat_is_left(office: Office, session: Session) -> 
     assert seat_wishes.seats_left(desk, session.id) == 0
     assert code(seat_wishes.hand_over(desk, session.id, "eve", "ines")) == "no_seat_left"
     sit(office, session, "ann")
+    for name in ("bob", "cyd"):
+        sit(office, session, name, entered=False)
     office.wait(session.grace)
     assert seats.give_back(desk, session.id) == ("bob", "cyd")
     assert seat_wishes.seats_left(desk, session.id) == 2

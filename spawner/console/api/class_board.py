@@ -76,11 +76,9 @@ def follow_board(request: Request, here: Here, found: StaffOf, session: SessionO
     watch = here.classes.watch(session.id)
     watch.board.latest(watch.seconds)  # what is wrong is said at once
     known = since(watch, request)
-    shown: set[str] = set()
 
     def news(look: ClassLook) -> list[Event]:
         nonlocal known
-        there = look.by_user
         head = known is None or look.head_changed > known
         events = [Event("board", head_model(look).model_dump_json())] if head else []
         events += [
@@ -88,10 +86,9 @@ def follow_board(request: Request, here: Here, found: StaffOf, session: SessionO
             for tile in look.tiles
             if known is None or tile.changed > known
         ]
-        events += [Event("left", LeftSeatModel(user=user).model_dump_json()) for user in sorted(shown - there.keys())]
+        gone = sorted(user for user, number in look.removed.items() if known is not None and number > known)
+        events += [Event("left", LeftSeatModel(user=user).model_dump_json()) for user in gone]
         known = look.number
-        shown.clear()
-        shown.update(there)
         return events
 
     return stream(watch, found.caller.name, news)
