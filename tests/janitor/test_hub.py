@@ -1,5 +1,7 @@
 """The hub's API, whatever it answers."""
 
+import json
+
 import pytest
 
 from spawner.janitor import hub as module
@@ -150,3 +152,82 @@ def test_the_environments_proxy_is_not_asked(hub: ApiHub, speaker: Hub, monkeypa
 
 def test_no_token_is_shown(speaker: Hub) -> None:
     assert TOKEN not in repr(speaker)
+
+
+# --- people, groups, who may enter what -------------------------------------------------------------------------------
+
+
+def pages(*items: object, total: int | None = None) -> dict[str, object]:
+    return {"items": list(items), "_pagination": {"next": None, "total": len(items) if total is None else total}}
+
+
+def test_servers_are_read_with_their_use(hub: ApiHub, speaker: Hub) -> None:
+    told = {"ready": True, "pending": None, "started": "2027-03-01T12:00:00.000000Z", "last_activity": None}
+    hub.says(r"GET /hub/api/users\?state=active", 200, pages({"name": "ann", "servers": {"ml": told}}))
+    [server] = speaker.servers().values()
+    assert (server.user, server.name, server.ready, server.pending) == ("ann", "ml", True, "")
+    assert server.started is not None
+    assert server.started.isoformat() == "2027-03-01T12:00:00+00:00"
+    assert server.active is None
+    assert hub.asked == ["GET /hub/api/users?state=active&offset=0&limit=200"]
+
+
+def test_users_are_made_once(hub: ApiHub, speaker: Hub) -> None:
+    hub.says("^POST /hub/api/users/ann", 409)
+    hub.says("^POST /hub/api/users/ann", 201, times=1)
+    assert speaker.make_user("ann")
+    assert not speaker.make_user("ann")
+    hub.says("^POST /hub/api/users/x", 400, "Invalid username")
+    with pytest.raises(HubUnavailable) as refused:
+        speaker.make_user("x")
+    assert not refused.value.passing
+
+
+def test_only_what_differs_of_a_group_is_asked_for(hub: ApiHub, speaker: Hub) -> None:
+    hub.says("GET /hub/api/groups/g", 200, {"name": "g", "users": ["ann", "bob"]})
+    hub.says("(POST|DELETE) /hub/api/groups/g/users", 200)
+    assert speaker.set_group("g", ["bob", "cyd"])
+    assert hub.bodies == {
+        "POST /hub/api/groups/g/users": {"users": ["cyd"]},
+        "DELETE /hub/api/groups/g/users": {"users": ["ann"]},
+    }
+    assert not speaker.set_group("g", ["ann", "bob"])
+
+
+def test_shares(hub: ApiHub, speaker: Hub) -> None:
+    one = {"server": {"user": {"name": "ann"}, "name": "ml"}, "user": {"name": "tom"}, "group": None}
+    hub.says("GET /hub/api/users/tom/shared", 200, pages(one, {**one, "user": None, "group": {"name": "g"}}))
+    assert speaker.shared_with("tom") == {("ann", "ml")}
+    assert speaker.shared_with("eve") == set()
+    hub.says("^POST /hub/api/shares/ann/ml", 200)
+    hub.says("^DELETE /hub/api/users/tom/shared/ann/ml", 204)
+    assert speaker.share("ann", "ml", "tom")
+    assert hub.bodies == {"POST /hub/api/shares/ann/ml": {"user": "tom", "scopes": ["access:servers!server=ann/ml"]}}
+    assert not speaker.share("ann", "art", "tom")
+    assert speaker.unshare("ann", "ml", "tom")
+    assert not speaker.unshare("ann", "ml", "eve")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_what_may_go_well_later(hub: ApiHub, speaker: Hub, status: int) -> None:
+    hub.says(".", status)
+    with pytest.raises(HubUnavailable) as refused:
+        speaker.begin("ann", "ml", {})
+    assert refused.value.passing
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]", '{"items": [{}], "_pagination": {"next": null, "total": 1}}'])
+def test_lists_that_are_none(hub: ApiHub, speaker: Hub, body: str) -> None:
+    hub.says(".", 200, body)
+    for ask in (speaker.servers, speaker.groups, speaker.users, lambda: speaker.shared_with("tom")):
+        with pytest.raises(HubUnavailable, match="something else than expected"):
+            ask()
+
+
+def test_why_a_start_failed(hub: ApiHub, speaker: Hub) -> None:
+    assert speaker.failure("ann", "ml") == ""
+    failed = {"progress": 100, "failed": True, "message": "Spawn failed: no space left"}
+    hub.says("GET /hub/api/users/ann/servers/ml/progress", 200, f"\n\ndata: {json.dumps(failed)}\n\n")
+    assert speaker.failure("ann", "ml") == "no space left"
+    hub.says("GET /hub/api/users/ann/servers/ml/progress", 200, 'data: {"progress": 100, "ready": true}\n')
+    assert speaker.failure("ann", "ml") == ""

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spawner.policy.classes import Seat, Session
-from spawner.policy.warmup import RETRY, TRIES, Pace, begin_at, due
+from spawner.policy.classes import SLOW, Seat, Session
+from spawner.policy.warmup import RETRY, TRIES, Pace, begin_at, due, under_way, yielding
 
 from .pools import MINUTE, NOW
 
@@ -43,6 +43,28 @@ def test_what_fails_is_tried_again_after_the_others() -> None:
     assert due(asked, names(3), [failed], PACE, now) == ["u01", "u02"]
     assert due(asked, names(3), [failed], PACE, later) == ["u01", "u02", "u00"]
     assert due(asked, names(3), [replace(failed, attempts=TRIES)], PACE, later) == ["u01", "u02"]
+
+
+def test_a_start_that_hangs_holds_up_no_other() -> None:
+    asked = session(8)
+    now = asked.starts_at
+    hanging = [Seat("s", name, asked_at=now, attempts=1) for name in names(4)]
+    assert due(asked, names(8), hanging, PACE, now) == []
+    assert not any(under_way(seat, now + SLOW) for seat in hanging)
+    assert due(asked, names(8), hanging, PACE, now + SLOW) == names(8)[4:]
+
+
+def test_what_was_given_back_or_is_over_is_not_started_again() -> None:
+    asked = session(8)
+    now = asked.starts_at + asked.grace
+    back, ended = Seat("s", "u00", given_back_at=now), Seat("s", "u01", attempts=1, asked_at=now, ended_at=now)
+    stopped = Seat("s", "u02", attempts=1)
+    assert due(asked, names(4), [back, ended, stopped], PACE, now) == ["u03"]
+
+
+def test_others_go_first_but_a_class_begins() -> None:
+    assert [yielding(8, others) for others in (0, 1, 6, 7, 500)] == [8, 7, 2, 2, 2]
+    assert [yielding(1, others) for others in (0, 1)] == [1, 1]
 
 
 def test_nothing_is_started_before_or_after() -> None:
