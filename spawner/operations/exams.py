@@ -20,8 +20,8 @@ def done_with(desk: Desk, volumes: Iterable[tuple[str, str]], keep: timedelta) -
     with desk.ledger.reading() as books:
         now = desk.clock()
         by_session: dict[str, set[str]] = {}
-        for session, user in volumes:
-            by_session.setdefault(session, set()).add(user)
+        for name, user in volumes:
+            by_session.setdefault(name, set()).add(user)
         for session_id, users in by_session.items():
             session = books.sessions.get(session_id)
             if session is None:

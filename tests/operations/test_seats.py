@@ -185,12 +185,12 @@ def test_a_quota_stops_no_seat_and_a_seat_costs_no_quota(office: Office, session
         answer = seat_request(office, user)
         assert isinstance(answer, Granted), answer
         assert (answer.lease.ends_at, answer.lease.course) == (session.ends_at, "ml")
-        leases.activate(office.desk, answer.lease.id, f"container-{user}", office.clock.now)
+        seat = leases.activate(office.desk, answer.lease.id, f"container-{user}", office.clock.now)
     assert isinstance(office.ask("ann", if_busy=IfBusy.REFUSE), Deny)
     # Bob's own GPU, and all of his hours.
     own = office.running("bob", hours=2)
     assert own.ends_at == office.clock.now + 2 * HOUR
-    told = leases.can_extend(office.desk, answer.lease.id)
+    told = leases.can_extend(office.desk, seat.id)
     assert isinstance(told, Deny)
     assert "class's" in told.reason
 
