@@ -1,7 +1,6 @@
-"""Courses: one's own, one of them, a new one; changed, limited, put away."""
+"""Courses: one's own, one of them, a new one; changed, put away."""
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Query, Request
@@ -14,8 +13,8 @@ from ...policy.classes import Course, Role
 from ..callers import Caller, allowed, form_of
 from ..class_desk import materials_of
 from ..context import Console, Here
-from ..course_access import AdminOf, InCourse, InstructorOf, MemberOf, is_admin
-from ..course_desk import Invalid, change, course_version, known_people, limit, make, put_away
+from ..course_access import InCourse, InstructorOf, MemberOf, is_admin
+from ..course_desk import Invalid, change, course_version, known_people, make, put_away
 from ..course_drafts import Draft, differences, draft_of, first_draft, named, typed, values_in
 from ..course_values import MOST_GPUS, offer
 from ..course_words import AT_END, FIELDS, HOMES, KINDS, PHASES, ROLES, ROLES_MANY
@@ -194,14 +193,16 @@ def edit(request: Request, within: InstructorOf, here: Here) -> Response:
     return _form(request, here, within.caller, draft, within=within)
 
 
-class _ChangedMeanwhile(Exception):
-    pass
+class ChangedMeanwhile(Exception):
+    """A course is not what its reader has seen any more."""
 
 
-def _matching(version: str) -> courses.Check:
+def matching(version: str) -> courses.Check:
+    """Check, while nobody else can change it, that a course is what a form was filled in for."""
+
     def check(course: Course) -> None:
         if course_version(course) != version:
-            raise _ChangedMeanwhile
+            raise ChangedMeanwhile
 
     return check
 
@@ -221,10 +222,10 @@ def save(
     values, wrong = values_in(draft, _)
     kept: dict[str, Any] = {"within": within, "version": version, "why": why}
     try:
-        done = change(here, within, values, " ".join(why.split()), _matching(version), wrong, _)
+        done = change(here, within, values, " ".join(why.split()), matching(version), wrong, _)
     except Invalid as error:
         return _form(request, here, within.caller, draft, error.fields, **kept)
-    except _ChangedMeanwhile:
+    except ChangedMeanwhile:
         return _conflict(request, here, within, draft, values, why)
     except Problem as problem:
         if problem.status != 409:
@@ -255,88 +256,6 @@ def _shown(draft: Draft, name: str) -> str:
         return draft.address if draft.source == "git" else draft.source.removeprefix("dir:")
     said = getattr(draft, name)
     return ", ".join(said) if isinstance(said, tuple) else said
-
-
-# --- limits -----------------------------------------------------------------------------------------------------------
-
-
-@router.get("/courses/{course}/limits")
-def show_limits(request: Request, within: AdminOf, here: Here) -> Response:
-    course = within.course
-    said = {
-        "most_seats": "" if course.most_seats is None else str(course.most_seats),
-        "most_gpu_hours": "" if course.most_gpu_hours is None else f"{course.most_gpu_hours:g}",
-        "most_ahead": "" if course.most_ahead is None else f"{course.most_ahead / timedelta(days=1):g}",
-    }
-    return _limits(request, here, within, said, course_version(course))
-
-
-def _limits(
-    request: Request,
-    here: Console,
-    within: InCourse,
-    said: dict[str, str],
-    version: str,
-    errors: dict[str, str] | None = None,
-    why: str = "",
-    refusal: str = "",
-) -> Response:
-    return here.pages.render(
-        request,
-        within.caller,
-        "courses/limits.html",
-        status=422 if errors else 412 if refusal else 200,
-        **WORDS,
-        within=within,
-        said=said,
-        errors=errors or {},
-        version=version,
-        why=why,
-        refusal=refusal,
-    )
-
-
-@router.post("/courses/{course}/limits")
-def save_limits(
-    request: Request,
-    within: AdminOf,
-    here: Here,
-    most_seats: Line = "",
-    most_gpu_hours: Line = "",
-    most_ahead: Line = "",
-    version: Annotated[str, Form(max_length=100)] = "",
-    why: Line = "",
-) -> Response:
-    _ = here.pages.gettext(request)
-    said = {"most_seats": most_seats, "most_gpu_hours": most_gpu_hours, "most_ahead": most_ahead}
-    bounds = {"most_seats": (1, 100_000), "most_gpu_hours": (0, 1e9), "most_ahead": (0, 3660)}
-    found, wrong = {}, {}
-    for name, text in said.items():
-        try:
-            found[name] = _number(text, *bounds[name], whole=name == "most_seats")
-        except ValueError:
-            wrong[name] = _("This is a number, or empty for no limit.")
-    if wrong:
-        return _limits(request, here, within, said, version, wrong, why)
-    seats = None if found["most_seats"] is None else int(found["most_seats"])
-    reason = " ".join(why.split())
-    try:
-        limit(here, within, seats, found["most_gpu_hours"], found["most_ahead"], reason, _matching(version))
-    except _ChangedMeanwhile:
-        told = _("Somebody has changed this course meanwhile. Look again, and save again to set these limits.")
-        now = courses.find(here.desk, within.course.id)
-        return _limits(request, here, replace(within, course=now), said, course_version(now), None, why, told)
-    return go(request, f"{here.prefix}courses/{within.course.id}", _("The limits are set."))
-
-
-def _number(said: str, least: float, most: float, *, whole: bool) -> float | None:
-    text = said.strip().replace(",", ".")
-    if not text:
-        return None
-    value = float(int(text)) if whole else float(text)
-    if not least <= value <= most:
-        raise ValueError(said)
-    return value
 
 
 # --- put away ---------------------------------------------------------------------------------------------------------
