@@ -251,7 +251,8 @@ def _together(series: Sequence[Sequence[HeldReading]]) -> tuple[tuple[datetime, 
 def _key(tile: Tile) -> Hashable:
     """Tell what is shown of a seat: not each second of activity, nor each breath of a GPU."""
     view, use = tile.view, tile.use
-    seat = replace(view.seat, active_at=_minute(view.seat.active_at), entered_at=_minute(view.seat.entered_at))
+    active, entered = _minute(view.seat.active_at), _minute(view.seat.entered_at)
+    seat = replace(view.seat, active_at=active, entered_at=entered, heard_at=None)
     lease = view.lease and (view.lease.id, view.lease.state, view.lease.ends_at, view.lease.problem)
     doing = use and (_stepped(use.sm), _stepped(use.memory), use.memory_total)
     return seat, view.state, view.role, lease, tile.number, tile.place, doing

@@ -384,7 +384,7 @@ def seat_state(seat: Seat, now: datetime) -> SeatState:
             return SeatState.READY
         seen = max(seat.entered_at, seat.active_at or seat.entered_at)
         return SeatState.WORKING if now - seen < QUIET else SeatState.IDLE
-    if seat.given_back_at is not None:
+    if seat.given_back_at is not None and (seat.asked_at is None or seat.asked_at <= seat.given_back_at):
         return SeatState.GIVEN_BACK
     if seat.asked_at is None:
         return SeatState.NOT_STARTED

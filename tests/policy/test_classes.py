@@ -113,6 +113,8 @@ def test_what_a_seat_is_doing() -> None:
     assert state(30, 29, **there) is SeatState.WORKING
     assert state(30, 29, **there, ended_at=at(30)) is SeatState.ENDED
     assert state(30, given_back_at=at(20)) is SeatState.GIVEN_BACK
+    assert state(30, asked_at=at(1), given_back_at=at(20)) is SeatState.GIVEN_BACK
+    assert state(30, asked_at=at(29), given_back_at=at(20)) is SeatState.STARTING  # who came late after all
 
 
 WHEN_READY = st.none() | st.integers(0, 200)
