@@ -108,7 +108,7 @@ def seen(
         if found is None:
             return
         _, session, role, seat = found
-        active_at = None if active_at is None else min(active_at, now)
+        active_at = None if active_at is None or _only_its_start(seat, active_at) else min(active_at, now)
         if active_at is not None and seat.entered_at is None and not visitors:
             sent = books.handouts.announcements(session.id, user)
             present = present or not any(one.kind is Kind.VISIT for one in sent)
@@ -202,6 +202,11 @@ def _end(session: Session, seat: Seat) -> datetime:
 def _place(books: Books, session: Session, user: str) -> int:
     names = [seat.user for seat in hands(books.sessions.seats(session.id))]
     return names.index(user) + 1
+
+
+def _only_its_start(seat: Seat, active_at: datetime) -> bool:
+    """Tell whether a server means its own start: Jupyter's kernel manager counts it as its kernels' first activity."""
+    return seat.entered_at is None and (seat.ready_at is None or active_at <= seat.ready_at)
 
 
 def _newer(seat: Seat, present: bool, active_at: datetime | None, now: datetime) -> Seat | None:

@@ -142,7 +142,22 @@ def test_presence_makes_the_seat_one_at_work(office: Office, session: Session) -
     assert seat(office, session, "ann").entered_at == came
 
 
+def test_the_start_of_a_server_is_nobodys_work(office: Office, session: Session) -> None:
+    desk, started = office.desk, office.clock.now
+    class_lab.seen(desk, "ann", "ml", present=False, active_at=started)
+    office.wait(10 * SECOND)
+    seats.note(desk, session.id, "ann", asked_at=started, ready_at=office.clock.now)
+    class_lab.seen(desk, "ann", "ml", present=False, active_at=started)
+    found = seat(office, session, "ann")
+    assert (found.entered_at, found.active_at) == (None, None)
+    assert found.heard_at == started
+    class_lab.seen(desk, "ann", "ml", present=False, active_at=office.clock.now + SECOND)
+    assert seat(office, session, "ann").entered_at == office.clock.now
+
+
 def test_work_without_a_page_is_the_students_unless_somebody_visits(office: Office, session: Session) -> None:
+    for user in ("ann", "bob"):
+        seats.note(office.desk, session.id, user, ready_at=office.clock.now - SECOND)
     class_lab.seen(office.desk, "ann", "ml", present=False, active_at=office.clock.now, visitors=["ines"])
     class_lab.seen(office.desk, "ann", "ml", present=False, active_at=office.clock.now)
     class_lab.seen(office.desk, "bob", "ml", present=False, active_at=office.clock.now)
