@@ -84,7 +84,7 @@ def _seat_steps(post: Post, meeting: Meeting, user: str, server: Server | None) 
     if _left_over(seat):
         return [Step(f"stop the seat {whose}, which was given back", partial(_stop, post, meeting, user), slow=True)]
     steps = []
-    if server.pending == "spawn" and not seat_life.starting(seat):
+    if server.pending == "spawn" and not seat_life.starting(seat) and _is_new(seat, server):
         asked = partial(_asked, post, meeting, user, server)
         steps.append(Step(f"note that the seat {whose} is being started by itself", asked))
     elif server.ready and (seat.ready_at is None or seat.problem):
@@ -94,6 +94,12 @@ def _seat_steps(post: Post, meeting: Meeting, user: str, server: Server | None) 
     if seat.memory and server.ready:
         steps += _memory(post, meeting, seat, whose)
     return steps
+
+
+def _is_new(seat: Seat, server: Server) -> bool:
+    """Tell whether a start is not the one that is known: what the hub said may be older than what is known by now."""
+    since = seat.ready_at or seat.asked_at
+    return since is None or (server.started is not None and server.started > since)
 
 
 # --- what is seen -----------------------------------------------------------------------------------------------------

@@ -177,10 +177,13 @@ def change(desk: Desk, session: str, user: str, how: Change) -> bool:
 
 
 def asked(desk: Desk, session: str, user: str, at: datetime | None = None) -> None:
-    """Note that a seat's server was asked for, by whom ever."""
+    """Note that a seat's server was asked for; where it is seen, at a time, only if that start is not known yet."""
     with desk.ledger.transaction() as books:
         found, now = find_session(books, session), desk.clock()
         seat = books.sessions.seat(session, user) or Seat(session, user)
+        since = seat.ready_at or seat.asked_at
+        if at is not None and (starting(seat) or (since is not None and at <= since)):
+            return
         _asked(books, found, seat, min(at or now, now))
 
 

@@ -240,7 +240,10 @@ def give_back(desk: Desk, session: str, actor: str = "janitor") -> tuple[str, ..
         if not left:
             return ()
         books.sessions.put_seats([replace(seat, given_back_at=now) for seat in left])
-        _keep(books, found, len(everybody) - len(left))
+        gone = {seat.user for seat in left}
+        # Of who came late after all there is nothing to be kept: what they have they got as everybody does.
+        kept = [one for one in everybody if one.user not in gone and not (one.given_back_at or one.ended_at)]
+        _keep(books, found, len(kept))
         names = tuple(seat.user for seat in left)
         entry = AuditEntry(
             now, actor, "session.give_back", f"session {session}", None, {"users": list(names)}, "unused"

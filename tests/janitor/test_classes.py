@@ -320,7 +320,7 @@ def test_what_the_hub_sees_of_a_seat(school: School) -> None:
     school.at(1)
     for user in ("ann", "bob"):
         hub.servers[user, "ml"].active = school.office.clock.now
-    seat_wishes.visit(school.office.desk, school.session.id, "bob", "tom")
+    announcements.visited(school.office.desk, school.session.id, "bob", "tom")
     del hub.servers["cyd", "ml"]
     school.settle(seat_steps)
     ann, bob, cyd = (school.seat(user) for user in ("ann", "bob", "cyd"))
