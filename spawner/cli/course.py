@@ -289,7 +289,9 @@ def enrol(
         names += _read(roster, output)
     if not names:
         raise click.UsageError("Name users, or give a roster with --file.")
-    answer = operations.enrol(Deployment.load().desk(), course_id, names, Role(role), actor(), why=why or "")
+    answer = operations.enrol(
+        Deployment.load().desk(), course_id, names, Role(role), actor(), why=why or "", agreed=True
+    )
     if isinstance(answer, Deny):
         output.refuse(answer.code, answer.reason)
     output.say(_enrolled(answer, role, course_id))

@@ -192,10 +192,23 @@ def enrol(here: Console, within: InCourse, users: list[str], role: Role, why: st
     ------
     Problem
     """
-    answer = courses.enrol(here.desk, within.course.id, users, role, within.caller.name, via, why)
+    answer = courses.enrol(here.desk, within.course.id, users, role, within.caller.name, via, why, agreed=within.admin)
     if isinstance(answer, Deny):
         raise refused(answer)
     return answer
+
+
+def agree(here: Console, within: InCourse) -> None:
+    """Let the caller agree that staff enter their seat.
+
+    Raises
+    ------
+    Problem
+        409 for an admin who is not on the roster.
+    """
+    if within.role is None:
+        raise Problem(409, "not_on_roster", "You are not on its roster, and have no seat that anybody could enter.")
+    courses.agree(here.desk, within.course.id, within.caller.name)
 
 
 def expel(here: Console, within: InCourse, users: list[str], why: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ def roster_steps(post: Post) -> list[Step]:
 
     A course whose steps were carried out is looked at once more: only what needs nothing is settled.
     """
-    found = course_rights.all_rights(post.desk)
+    found = course_rights.all_rights(post.desk, ask=post.settings.classes.ask_students)
     work, hub = post.classes, post.hub
     if not found or hub is None:
         return []

@@ -37,19 +37,22 @@ def collection_steps(post: Post) -> list[Step]:
             partial(_collect, post, one),
             slow=True,
         )
-        for one in collections.due(post.desk)
+        for one in collections.due(post.desk, ask=post.settings.classes.ask_students)
     ]
 
 
 def _collect(post: Post, wanted: ToCollect) -> bool:
     if post.stopping.is_set():
         return False
+    taken_at = post.desk.clock()
+    said = Collected("", wanted.session.id, wanted.user, wanted.folder, taken_at, "", 0, 0, "")
+    if not wanted.agreed:
+        collections.note(post.desk, said, problem="They have not agreed yet that work is collected from their home.")
+        return True
     if wanted.runs and post.hub is not None and not post.hub.save(wanted.user, wanted.course.id):
         _LOG.info("The seat %s/%s could not be asked to save", wanted.user, wanted.course.id)
     volume = home_volume(post.engine, _volume(post, wanted))
     directory = places_of(post).course(wanted.course.id)
-    taken_at = post.desk.clock()
-    said = Collected("", wanted.session.id, wanted.user, wanted.folder, taken_at, "", 0, 0, "")
     try:
         _keep(post, directory, _reachable(volume), said)
     except _Stopped:

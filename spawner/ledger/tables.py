@@ -333,6 +333,7 @@ members = Table(
     Column("added_at", UtcMs, nullable=False),
     Column("added_by", Words, nullable=False),
     Column("via", Words, nullable=False),
+    Column("agreed_at", UtcMs),
 )
 
 sessions = Table(

@@ -36,6 +36,8 @@ class ToCollect:
         Of the home; empty for all of it.
     runs
         Whether the seat's server runs, as far as is known.
+    agreed
+        Whether they let staff have it; in an exam there is nothing of theirs but what they hand in.
     """
 
     course: Course
@@ -43,6 +45,7 @@ class ToCollect:
     user: str
     folder: str
     runs: bool = False
+    agreed: bool = True
 
 
 # --- what staff do ----------------------------------------------------------------------------------------------------
@@ -116,8 +119,14 @@ def find(desk: Desk, session: str, collected: str) -> tuple[Course, Collected]:
 # --- what the janitor does --------------------------------------------------------------------------------------------
 
 
-def due(desk: Desk) -> list[ToCollect]:
-    """List whose work is to be collected now: that of sessions that are over, and what staff have asked for."""
+def due(desk: Desk, *, ask: bool = True) -> list[ToCollect]:
+    """List whose work is to be collected now: that of sessions that are over, and what staff have asked for.
+
+    Parameters
+    ----------
+    ask
+        Whether it takes `Member.agreed_at` to take something out of somebody's home.
+    """
     with desk.ledger.reading() as books:
         now = desk.clock()
         recent = {one.id: one for one in [*books.sessions.within(now - _LATE, now), *books.sessions.live(now)]}
@@ -125,8 +134,11 @@ def due(desk: Desk) -> list[ToCollect]:
         for session in recent.values():
             course = books.courses.get(session.course)
             if course is not None and (course.collect or session.exam):
-                due_now = _due(books, session, now)
-                found += [ToCollect(course, session, user, course.collect, runs) for user, runs in due_now]
+                agreed = {one.user for one in books.courses.members(course.id) if one.agreed_at is not None}
+                found += [
+                    ToCollect(course, session, user, course.collect, runs, not ask or session.exam or user in agreed)
+                    for user, runs in _due(books, session, now)
+                ]
         return found
 
 

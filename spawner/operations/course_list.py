@@ -82,6 +82,12 @@ def overview(desk: Desk, course: str, user: str = "") -> Overview:
         return Overview(Listed(found, role, counts, ahead[0] if ahead else None), staff, tuple(ahead))
 
 
+def member(desk: Desk, course: str, user: str) -> Member | None:
+    """Give what somebody is in a course."""
+    with desk.ledger.reading() as books:
+        return books.courses.member(course, user)
+
+
 def _listed(books: Books, courses: Sequence[Course], roles: Mapping[str, Role], now: datetime) -> list[Listed]:
     counts = books.courses.counts()
     following: dict[str, Session] = {}

@@ -16,8 +16,8 @@ class Rights:
     ----------
     by_group
         Students who are in it because they are in a group of the hub.
-    guests
-        Who has a guest's seat in a session of now.
+    agreed
+        Students whose seats staff may enter. A guest's, whose home it has and who was never asked, they may not.
     meets
         Whether a session is being warmed up, runs, or ends.
     """
@@ -26,24 +26,26 @@ class Rights:
     students: frozenset[str]
     staff: frozenset[str]
     by_group: frozenset[str]
-    guests: frozenset[str]
+    agreed: frozenset[str]
     meets: bool
 
     @property
     def seats(self) -> frozenset[str]:
         """Give whose servers called like the course are seats that staff may enter."""
-        return self.students | self.guests
+        return self.agreed
 
 
-def all_rights(desk: Desk) -> list[Rights]:
-    """Give who is in which course; archived ones too, of which nobody has any rights."""
+def all_rights(desk: Desk, *, ask: bool = True) -> list[Rights]:
+    """Give who is in which course; archived ones too, of which nobody has any rights.
+
+    Parameters
+    ----------
+    ask
+        Whether it takes `Member.agreed_at` to enter somebody's seat.
+    """
     with desk.ledger.reading() as books:
-        now, meeting, guests = desk.clock(), set(), set()
-        for session in books.sessions.live(now):
-            if session.phase(now) in _MET:
-                meeting.add(session.course)
-                seats = books.sessions.seats(session.id)
-                guests |= {(session.course, one.user) for one in seats if one.guest and one.given_back_at is None}
+        now = desk.clock()
+        meeting = {one.course for one in books.sessions.live(now) if one.phase(now) in _MET}
         found = []
         for course in books.courses.all(archived=True):
             members = books.courses.members(course.id)
@@ -55,7 +57,7 @@ def all_rights(desk: Desk) -> list[Rights]:
                     students,
                     frozenset(one.user for one in members if one.role in STAFF),
                     frozenset(one.user for one in members if one.via == "group" and one.role is Role.STUDENT),
-                    frozenset(user for course_id, user in guests if course_id == course.id),
+                    frozenset(one.user for one in members if one.role is Role.STUDENT and (one.agreed_at or not ask)),
                     course.id in meeting,
                 )
             )

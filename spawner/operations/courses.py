@@ -131,9 +131,22 @@ class Enrolled:
 
 
 def enrol(
-    desk: Desk, course: str, users: Collection[str], role: Role, actor: str, via: str = "roster", why: str = ""
+    desk: Desk,
+    course: str,
+    users: Collection[str],
+    role: Role,
+    actor: str,
+    via: str = "roster",
+    why: str = "",
+    *,
+    agreed: bool = False,
 ) -> Enrolled | Deny:
     """Put people into a course in a role; who is in it in another one changes it.
+
+    Parameters
+    ----------
+    agreed
+        Whether staff may enter their seats without asking them: an admin does this. See `Member.agreed_at`.
 
     Returns
     -------
@@ -147,17 +160,42 @@ def enrol(
         found, now = find_in(books, course), desk.clock()
         if found.archived_at is not None:
             return Deny("course_archived", f"{found.title} is archived; bring it back first.")
-        there = {one.user: one.role for one in books.courses.members(course)}
+        members = {one.user: one for one in books.courses.members(course)}
+        there = {name: one.role for name, one in members.items()}
         wanted = sorted({name.strip() for name in users})
         new = [name for name in wanted if name not in there]
         other = [name for name in wanted if name in there and there[name] is not role]
         if not _instructed(there | dict.fromkeys(wanted, role)):
             return _LAST
-        books.courses.put_members([Member(course, name, role, now, actor, via) for name in [*new, *other]])
+        yes = now if agreed else None
+        entered = [Member(course, name, role, now, actor, via, yes) for name in new]
+        moved = [Member(course, name, role, now, actor, via, members[name].agreed_at or yes) for name in other]
+        books.courses.put_members([*entered, *moved])
         if new or other:
             _note(desk, books, actor, "course.enrol", course, None, {"role": role, "users": [*new, *other]}, why)
         kept = [name for name in wanted if name in there and there[name] is role]
         return Enrolled(tuple(new), tuple(other), tuple(kept))
+
+
+def agree(desk: Desk, course: str, user: str) -> Member:
+    """Let somebody agree that a course's staff enter their seat and collect from it.
+
+    Raises
+    ------
+    UnknownName
+        If they are not in it.
+    """
+    with desk.ledger.transaction() as books:
+        member = books.courses.member(course, user)
+        if member is None:
+            raise UnknownName(f"{user} is not in a course {course!r}.")
+        if member.agreed_at is not None:
+            return member
+        now = desk.clock()
+        agreed = replace(member, agreed_at=now)
+        books.courses.put_members([agreed])
+        _note(desk, books, user, "course.agree", course, None, {"users": [user]}, "")
+        return agreed
 
 
 def expel(desk: Desk, course: str, users: Collection[str], actor: str, why: str = "") -> tuple[str, ...] | Deny:

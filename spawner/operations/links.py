@@ -144,7 +144,7 @@ def join(desk: Desk, token: str, user: str) -> Joined | Deny:
         if course.archived_at is not None:
             return Deny("course_archived", f"{course.title} is over.")
         books.links.update(replace(link, used=link.used + 1))
-        books.courses.put_members([Member(course.id, user, link.role, now, link.created_by, "link")])
+        books.courses.put_members([Member(course.id, user, link.role, now, link.created_by, "link", now)])
         told = {"link": id_of(link), "role": link.role, "users": [user]}
         _note(books, now, user, "course.join", course.id, None, told, "")
         return Joined(course, link.role)

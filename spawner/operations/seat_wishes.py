@@ -333,13 +333,18 @@ def lower_hand(desk: Desk, session: str, user: str, actor: str) -> Seat:
         return lowered
 
 
-def visit(desk: Desk, session: str, user: str, actor: str, why: str = "") -> Seat | Deny:
+def visit(desk: Desk, session: str, user: str, actor: str, why: str = "", *, ask: bool = True) -> Seat | Deny:
     """Note that staff open somebody's server, and tell its student when they do so first.
+
+    Parameters
+    ----------
+    ask
+        Whether it takes `Member.agreed_at`.
 
     Returns
     -------
     Seat or Deny
-        ``seat_not_running``.
+        ``seat_not_running``; ``not_agreed``.
 
     Raises
     ------
@@ -347,8 +352,13 @@ def visit(desk: Desk, session: str, user: str, actor: str, why: str = "") -> Sea
         If they have no seat in this session.
     """
     with desk.ledger.reading() as books:
-        find_session(books, session)
+        member = books.courses.member(find_session(books, session).course, user)
         seat = _seat(books, session, user)
+        if ask and (member is None or member.agreed_at is None):
+            return Deny(
+                "not_agreed",
+                f"{user} has not agreed yet that staff open their server. Ask them to say so on the course's page.",
+            )
         if seat.ready_at is None or seat.ended_at is not None:
             return Deny("seat_not_running", f"{user}'s server does not run; start it first.")
     if actor != user and announcements.visited(desk, session, user, actor, why) is None:

@@ -243,7 +243,9 @@ def give_back(desk: Desk, session: str, actor: str = "janitor") -> tuple[str, ..
         gone = {seat.user for seat in left}
         # Of who came late after all there is nothing to be kept: what they have they got as everybody does.
         kept = [one for one in everybody if one.user not in gone and not (one.given_back_at or one.ended_at)]
-        _keep(books, found, len(kept))
+        # Nor for whom a longer roster has no seat.
+        back = len(left) + sum(one.given_back_at is not None for one in everybody)
+        _keep(books, found, min(len(kept), found.seats - back))
         names = tuple(seat.user for seat in left)
         entry = AuditEntry(
             now, actor, "session.give_back", f"session {session}", None, {"users": list(names)}, "unused"

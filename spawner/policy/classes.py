@@ -139,6 +139,9 @@ class Member:
     ----------
     via
         How they came in: ``roster``, ``group``, ``link`` or ``lti``.
+    agreed_at
+        Since when its staff may enter their seat, in which their home is, and collect from it: they followed a link,
+        said yes, or an admin put them in. None for whom an instructor has only written down.
     """
 
     course: str
@@ -147,6 +150,7 @@ class Member:
     added_at: datetime
     added_by: str
     via: str = "roster"
+    agreed_at: datetime | None = None
 
 
 class Phase(enum.StrEnum):

@@ -110,7 +110,7 @@ def of_berth(directory: Path, image: str, students: list[str]) -> Warmed:
 def _teach(berth: Berth, students: list[str], found: Warmed) -> None:
     with ledger_of(berth) as desk:
         courses.create(desk, Course("bench", "Bench", "bench", "", utc_now()), "ines")
-        courses.enrol(desk, "bench", students, Role.STUDENT, "ines")
+        courses.enrol(desk, "bench", students, Role.STUDENT, "ines", agreed=True)
         begins = utc_now()
         answer = sessions.book(desk, Plan("bench", [(begins, begins + timedelta(hours=2))], len(students)), "ines")
         if not isinstance(answer, Planned):

@@ -467,3 +467,20 @@ def test_titles_of_all_kinds(console: ConsoleStand) -> None:
         assert page.status_code == 200, path
         assert "<script>alert" not in page.text, path
         assert title in unescape(page.text), path
+
+
+def test_whoever_was_written_down_is_asked_whether_staff_may_enter(console: ConsoleStand, course: Course) -> None:
+    enrol(console, "ann")
+    ann = console.signed_in("ann", scopes=OF_PEOPLE)
+    assert "has not said yes to staff yet" in text(ines(console).get("courses/ml/roster"))
+    asked = ann.get("courses/ml")
+    assert "May the staff of this course open your server of it?" in text(asked)
+    assert ann.send_form("courses/ml/agree").status_code == 303
+    said = ann.get("courses/ml")
+    assert "Staff can help you in your seat now." in text(said)
+    assert "May the staff" not in text(said)
+    assert "has not said yes" not in text(ines(console).get("courses/ml/roster"))
+    with console.office.ledger.reading() as books:
+        member = books.courses.member("ml", "ann")
+    assert member is not None
+    assert member.agreed_at is not None

@@ -8,7 +8,7 @@ import pytest
 from markupsafe import Markup, escape
 from starlette.requests import Request
 
-from spawner.console.board import Board, Snapshot, View, Wanted
+from spawner.console.board import Snapshot, View, Wanted
 from spawner.console.callers import Caller
 from spawner.console.events import Event, stamp
 from spawner.console.gpu_pages import Choice, News, choice_of
@@ -322,7 +322,7 @@ def test_its_last_quarter_of_an_hour_is_drawn(fitted: ConsoleStand) -> None:
 
 
 def test_what_is_gone_from_the_ledger_is_told(fitted: ConsoleStand) -> None:
-    board: Board = fitted.console.watch.board
+    board = fitted.console.watch.board
     before: Snapshot = board.look()
     fitted.office.fit(gpus(1), shared(2, index=2))
     with fitted.office.ledger.transaction() as books:

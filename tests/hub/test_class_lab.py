@@ -45,7 +45,7 @@ def berth(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
         course = Course("ml", "Machine learning", "cpu", "", utc_now(), materials="intro", folder="course")
         with ledger_of(berth) as desk:
             courses.create(desk, course, "ines")
-            courses.enrol(desk, "ml", ["ann"], Role.STUDENT, "ines")
+            courses.enrol(desk, "ml", ["ann"], Role.STUDENT, "ines", agreed=True)
         eventually(lambda: (berth.state.course("ml").materials / "HEAD").is_file())
         with ledger_of(berth) as desk:
             begins = utc_now().replace(microsecond=0) - timedelta(minutes=1)

@@ -32,7 +32,7 @@ def meet(berth: Berth, course: Course, students: tuple[str, ...], after: timedel
     """Let Ines, with Tom's help, teach some students, whom the hub does not know."""
     with ledger_of(berth) as desk:
         assert isinstance(courses.create(desk, course, "ines"), Course)
-        courses.enrol(desk, course.id, students, Role.STUDENT, "ines")
+        courses.enrol(desk, course.id, students, Role.STUDENT, "ines", agreed=True)
         courses.enrol(desk, course.id, ["tom"], Role.ASSISTANT, "ines")
         begins = utc_now() + after
         answer = sessions.book(desk, Plan(course.id, [(begins, begins + HOUR)], len(students)), "ines")

@@ -111,7 +111,7 @@ class School:
 def book(office: Office, course: Course = COURSE, seats_: int = 4, **plan: Any) -> Session:
     """Let Ines, with Tom's help, teach four students from two to four."""
     assert isinstance(courses.create(office.desk, course, "ines"), Course)
-    courses.enrol(office.desk, course.id, STUDENTS, Role.STUDENT, "ines")
+    courses.enrol(office.desk, course.id, STUDENTS, Role.STUDENT, "ines", agreed=True)
     courses.enrol(office.desk, course.id, ["tom"], Role.ASSISTANT, "ines")
     return _session(office, course, seats_, **plan)
 
@@ -158,6 +158,19 @@ def test_the_hub_learns_of_a_course(school: School) -> None:
     school.born_again()
     school.settle(roster_steps)
     assert hub.groups["course-ml-staff"] == {"ines", "tom", "bob"}
+
+
+def test_staff_enter_only_with_leave(school: School) -> None:
+    desk, hub = school.office.desk, school.hub
+    courses.expel(desk, "ml", ["ann"], "ines")
+    courses.enrol(desk, "ml", ["ann"], Role.STUDENT, "ines")
+    school.at(-1)
+    school.settle()
+    others = {user for user in STUDENTS if user != "ann"}
+    assert hub.shares == {(user, "ml", staff) for user in others for staff in ("ines", "tom")}
+    courses.agree(desk, "ml", "ann")
+    school.settle()
+    assert hub.shares == {(user, "ml", staff) for user in STUDENTS for staff in ("ines", "tom")}
 
 
 def test_who_cannot_be_a_user_keeps_nobody_else_out(school: School) -> None:
@@ -389,7 +402,8 @@ def test_a_guest_is_made_and_started(school: School) -> None:
     assert isinstance(seat_wishes.hand_over(desk, school.session.id, "gus", "ines"), Seat)
     school.settle()
     assert school.states()["gus"] is SeatState.READY
-    assert ("gus", "ml", "ines") in school.hub.shares
+    # Whose home is in there was never asked.
+    assert ("gus", "ml", "ines") not in school.hub.shares
     assert isinstance(seat_wishes.take_back(desk, school.session.id, "gus", "ines"), Seat)
     school.settle()
     assert ("gus", "ml") not in school.hub.servers

@@ -40,7 +40,7 @@ def there(watch: Watch, client: docker.APIClient, hub_id: str) -> Iterator[Watch
     watch.post = replace(watch.post, engine=client, hub_id=hub_id)
     StateDirectory(watch.post.settings.state_dir).create()
     courses.create(watch.office.desk, COURSE, "ines")
-    courses.enrol(watch.office.desk, "ml", ("ann", "bob"), Role.STUDENT, "ines")
+    courses.enrol(watch.office.desk, "ml", ("ann", "bob"), Role.STUDENT, "ines", agreed=True)
     yield watch
     label = {"label": f"{HUB_LABEL}={hub_id}"}
     for container in client.containers(all=True, filters=label):
@@ -232,7 +232,7 @@ def test_a_janitor_that_is_to_end(there: Watch) -> None:
 
 def test_an_engine_that_is_away_is_asked_again(watch: Watch) -> None:
     courses.create(watch.office.desk, COURSE, "ines")
-    courses.enrol(watch.office.desk, "ml", ("ann",), Role.STUDENT, "ines")
+    courses.enrol(watch.office.desk, "ml", ("ann",), Role.STUDENT, "ines", agreed=True)
     session = over(watch)
     [step] = watch.look(collection_steps)
     with pytest.raises(EngineUnavailable):
@@ -250,3 +250,15 @@ def test_open_pages_save_first(there: Watch, hub: ApiHub) -> None:
     there.turn(collection_steps)
     assert [call for call in hub.asked if "berth/save" in str(call)]
     assert path.exists()
+
+
+def test_nothing_is_taken_from_whom_nobody_asked(there: Watch) -> None:
+    home(there, "ann")
+    courses.expel(there.office.desk, "ml", ["ann"], "ines")
+    courses.enrol(there.office.desk, "ml", ["ann"], Role.STUDENT, "ines")
+    session = over(there)
+    there.turn(collection_steps)
+    with there.office.ledger.reading() as books:
+        [told] = [one for one in books.handouts.collected(session.id) if one.user == "ann"]
+    assert told.archive == ""
+    assert told.problem == "They have not agreed yet that work is collected from their home."

@@ -26,7 +26,7 @@ def session(office: Office) -> Session:
     """Ines teaches three students from two to four, on three of four GPUs."""
     office.fit(gpus(4))
     courses.create(office.desk, COURSE, "ines")
-    courses.enrol(office.desk, "ml", STUDENTS, Role.STUDENT, "ines")
+    courses.enrol(office.desk, "ml", STUDENTS, Role.STUDENT, "ines", agreed=True)
     answer = sessions.book(office.desk, Plan("ml", [(NOW + 2 * HOUR, NOW + 4 * HOUR)], 3), "ines")
     assert isinstance(answer, Planned)
     return answer.sessions[0]

@@ -32,7 +32,7 @@ def class_in_session(office: Office, students: int = 8, *, since: timedelta = 20
     office.fit(gpus(students))
     desk, names = office.desk, [student(number) for number in range(students)]
     courses.create(desk, COURSE, "ines")
-    courses.enrol(desk, COURSE.id, names, Role.STUDENT, "ines")
+    courses.enrol(desk, COURSE.id, names, Role.STUDENT, "ines", agreed=True)
     courses.enrol(desk, COURSE.id, ["tom"], Role.ASSISTANT, "ines")
     now = office.clock.now
     answer = sessions.book(

@@ -227,7 +227,9 @@ def _classes(office: Office) -> str:
         booked = sessions.book(office.desk, sessions.Plan(course, [(begins, begins + HOUR)], 8), teacher)
         assert isinstance(booked, sessions.Planned), booked
         made.append(booked.sessions[0].id)
-    courses.enrol(office.desk, COURSE, [ANN, *(name for name in HOSTILE if _can_enrol(name))], Role.STUDENT, "ines")
+    courses.enrol(
+        office.desk, COURSE, [ANN, *(name for name in HOSTILE if _can_enrol(name))], Role.STUDENT, "ines", agreed=True
+    )
     courses.enrol(office.desk, COURSE, ["tara"], Role.ASSISTANT, "ines")
     courses.enrol(office.desk, OTHER_COURSE, OTHERS, Role.STUDENT, "ida")
     return made[0]

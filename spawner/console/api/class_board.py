@@ -142,7 +142,9 @@ def act_on_seat(user: SeatPath, wanted: SeatAction, here: Here, found: StaffOf, 
 def visit_seat(user: SeatPath, reason: VisitReason, here: Here, found: StaffOf, session: SessionOf) -> VisitModel:
     """Say that one opens somebody's server, and learn where it is. Its student is told, and it is audited."""
     _seat(here, session, user)
-    answer = seat_wishes.visit(here.desk, session.id, user, found.caller.name, reason.why)
+    answer = seat_wishes.visit(
+        here.desk, session.id, user, found.caller.name, reason.why, ask=here.settings.classes.ask_students
+    )
     if isinstance(answer, Deny):
         raise refused(answer)
     return VisitModel(path=server_path(here, found.course, user))

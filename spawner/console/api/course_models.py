@@ -113,6 +113,9 @@ class MemberModel(BaseModel):
     via: str = Field(description="How they came in: roster, group, link or lti.")
     added_at: datetime
     added_by: str
+    agreed_at: datetime | None = Field(
+        description="Since when staff may enter their seat and collect from it; null until they agree."
+    )
     last_seen: datetime | None = Field(description="At the hub; null for never, or where it does not tell.")
 
 
@@ -263,6 +266,7 @@ def member_model(member: Member, seen: HubUser | None) -> MemberModel:
         via=member.via,
         added_at=member.added_at,
         added_by=member.added_by,
+        agreed_at=member.agreed_at,
         last_seen=seen.last_activity if seen else None,
     )
 

@@ -12,8 +12,8 @@ from ...policy.model import Deny
 from ...policy.rosters import parse
 from ..callers import Caller, allowed
 from ..context import Here
-from ..course_access import InstructorOf, StaffOf
-from ..course_desk import enrol, expel, follow_group, known_people
+from ..course_access import InstructorOf, MemberOf, StaffOf
+from ..course_desk import agree, enrol, expel, follow_group, known_people
 from ..csv_files import CSV_ANSWER, CsvFile, csv_file
 from ..paging import Cursor, Limit, Page, cursor_of, position_in
 from ..problems import Problem, refused
@@ -132,6 +132,12 @@ def remove_member(user: Person, within: InstructorOf, here: Here, why: Why = "")
     """Take somebody out of a course. Their server goes on until it stops."""
     if user not in expel(here, within, [user], why):
         raise Problem(404, "unknown_name", f"{user!r} is not in this course.")
+
+
+@router.post("/courses/{course}/agree", status_code=204)
+def agree_to_staff(within: MemberOf, here: Here) -> None:
+    """Let the staff of a course enter one's own server of it, and collect from it."""
+    agree(here, within)
 
 
 # --- join links -------------------------------------------------------------------------------------------------------

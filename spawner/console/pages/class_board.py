@@ -169,7 +169,7 @@ def _plot(request: Request, here: Console, tile: Tile) -> Any:
 @router.post(f"{_PATH}/visit")
 def visit(user: User, here: Here, found: StaffOf, session: SessionOf) -> Response:
     """Open somebody's server; its student is told, and so is the audit."""
-    answer = seat_wishes.visit(here.desk, session.id, user, found.caller.name)
+    answer = seat_wishes.visit(here.desk, session.id, user, found.caller.name, ask=here.settings.classes.ask_students)
     if isinstance(answer, Deny):
         raise refused(answer)
     return RedirectResponse(server_path(here, found.course, user), 303)

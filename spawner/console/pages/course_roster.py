@@ -77,6 +77,7 @@ def _roster(
         via=VIA,
         within=within,
         course=within.course,
+        ask=here.settings.classes.ask_students,
         rows=[_Row(one, seen.get(one.user)) for _, _, one in part],
         hub_known=bool(seen),
         counts={one: sum(member.role is one for member in everybody) for one in Role},

@@ -14,7 +14,7 @@ from ..callers import Caller, allowed, form_of
 from ..class_desk import materials_of
 from ..context import Console, Here
 from ..course_access import InCourse, InstructorOf, MemberOf, is_admin
-from ..course_desk import Invalid, change, course_version, known_people, make, put_away
+from ..course_desk import Invalid, agree, change, course_version, known_people, make, put_away
 from ..course_drafts import Draft, differences, draft_of, first_draft, named, typed, values_in
 from ..course_values import MOST_GPUS, offer
 from ..course_words import AT_END, FIELDS, HOMES, KINDS, PHASES, ROLES, ROLES_MANY
@@ -181,10 +181,26 @@ def show_course(request: Request, within: MemberOf, here: Here) -> Response:
         within=within,
         course=within.course,
         found=found,
+        to_agree=_asks(here, within),
         profile=profile,
         repository=within.course.materials.startswith("https://"),
         materials=materials_of(here, within.course) if within.staff else None,
     )
+
+
+def _asks(here: Console, within: InCourse) -> bool:
+    """Tell whether somebody is to be asked whether staff may enter their seat."""
+    if within.role is not Role.STUDENT or not here.settings.classes.ask_students or within.course.archived_at:
+        return False
+    member = course_list.member(here.desk, within.course.id, within.caller.name)
+    return member is not None and member.agreed_at is None
+
+
+@router.post("/courses/{course}/agree")
+def say_yes(request: Request, within: MemberOf, here: Here) -> Response:
+    agree(here, within)
+    _ = here.pages.gettext(request)
+    return go(request, f"{here.prefix}courses/{within.course.id}", _("Thank you. Staff can help you in your seat now."))
 
 
 @router.get("/courses/{course}/edit")

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("added_at", sa.BigInteger(), nullable=False),
         sa.Column("added_by", sa.Text(), nullable=False),
         sa.Column("via", sa.Text(), nullable=False),
+        sa.Column("agreed_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("course", "username", name=op.f("members_pkey")),
     )
     op.create_index(op.f("members_username"), "members", ["username"])
