@@ -38,6 +38,7 @@ class Watch:
         self._seat = Seat(self.pages, log)
         self._reported: dict[str, Any] = {}
         self._hub, self._kernels, self._log = hub, kernels, log
+        self._kernels_began: datetime | None = getattr(kernels, "last_kernel_activity", None)
         self._answer: dict[str, Any] | None = None
         self._answered = 0.0  # by the monotonic clock
         self._away = False
@@ -199,7 +200,12 @@ class Watch:
     async def _report(self) -> bool:
         """Say what there is to say; tells whether it was taken."""
         self_check, presence = self._self_check, self._seat.presence()
-        report = {**_kernel_activity(self._kernels), "gpu": self._gpu, "selfcheck": self_check, **presence}
+        report = {
+            **_kernel_activity(self._kernels, self._kernels_began),
+            "gpu": self._gpu,
+            "selfcheck": self_check,
+            **presence,
+        }
         try:
             await self._known_hub().report(report)
         except (HubAway, NoLeases, Refused) as error:
@@ -220,11 +226,17 @@ class Watch:
             self._wake.set()
 
 
-def _kernel_activity(kernels: Any) -> dict[str, Any]:
-    """Say what the kernels do; one that nobody watches in a browser counts like any other."""
+def _kernel_activity(kernels: Any, began: datetime | None) -> dict[str, Any]:
+    """Say what the kernels do; one that nobody watches in a browser counts like any other.
+
+    Parameters
+    ----------
+    began
+        What their manager calls their last activity before there was any: its own start.
+    """
     running = [kernels.get_kernel(kernel_id) for kernel_id in kernels.list_kernel_ids()]
     last: datetime | None = getattr(kernels, "last_kernel_activity", None)
     return {
         "busy_kernels": sum(getattr(kernel, "execution_state", "") == "busy" for kernel in running),
-        "last_kernel_activity": None if last is None else last.astimezone(UTC).isoformat(),
+        "last_kernel_activity": None if last is None or last == began else last.astimezone(UTC).isoformat(),
     }
