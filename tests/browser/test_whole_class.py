@@ -222,7 +222,7 @@ def test_a_class_from_its_first_link_to_its_report(
 
         # --- a hand, words, a file --------------------------------------------------------------------------------
         ann = students["ann"]
-        ann.get_by_role("button", name="Raise hand").click()
+        ann.locator(".berth-Class-hand").click()
         ines.goto(board)
         hands = ines.get_by_role("region", name="1 asks for help")
         expect(hands).to_contain_text("ann", timeout=SLOW)
@@ -230,16 +230,17 @@ def test_a_class_from_its_first_link_to_its_report(
             hands.get_by_role("button", name="Open ann's server").click()
         opened.value.get_by_role("button", name="Authorize").click()  # the hub asks before another's server knows one
         expect(opened.value.locator(".jp-Launcher").first).to_be_visible(timeout=120_000)
-        expect(ann.get_by_text(re.compile("ines.*server")).first).to_be_visible(timeout=SLOW)
+        ann.locator(".berth-Class-title").click()
+        expect(ann.locator(".berth-ClassPanel-visitors")).to_have_text("ines is in your server.", timeout=SLOW)
         opened.value.close()
         hands.get_by_role("button", name="Lower the hand of ann").click()
-        expect(ann.get_by_role("button", name="Raise hand")).to_be_visible(timeout=SLOW)
+        expect(ann.locator(".berth-Class-hand")).to_have_text("Raise hand", timeout=SLOW)
 
         ines.goto(board)
         ines.get_by_role("link", name="Message to all").click()
         ines.get_by_label("Message").fill("We go on with exercise 3.")
         ines.get_by_role("button", name="Send").click()
-        expect(ann.get_by_text("We go on with exercise 3.").first).to_be_visible(timeout=SLOW)
+        expect(ann.locator(".berth-ClassPanel").get_by_text("We go on with exercise 3.")).to_be_visible(timeout=SLOW)
 
         assert in_seat(engine, berth, "bob", "mkdir -p work && echo mine > work/data.csv && echo ok")
         data = tmp_path / "data.csv"
