@@ -14,6 +14,7 @@ from jupyterhub.scopes import scope_definitions
 from pydantic import SecretStr
 from tornado.web import StaticFileHandler
 
+from spawner.backends.desks import shared_desk
 from spawner.backends.docker import TensorFlowSpawner
 from spawner.console.scopes import AT_HUB, DEFINITIONS, OF_ADMINS, OF_PEOPLE, Scope
 from spawner.engine.certificates import write_bundle
@@ -98,6 +99,12 @@ authenticator_config(
     endpoints=endpoints(settings.sign_in, ca_bundle=ca_bundle, memory=state.endpoints_file),
     ca_bundle=ca_bundle,
 ).apply(c)
+if settings.sign_in.method == "lti":
+    from spawner.signin.launches import enrolling  # brings what only this method needs
+
+    c.LaunchAuthenticator.post_auth_hook = enrolling(
+        settings.sign_in, lambda: shared_desk(ledger_url, settings.limits, settings.leases)
+    )
 
 # --- servers ---------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from ..engine.daemon import ensure_engine
 from ..errors import BerthError, HubNotReady
 from ..processes import listener
 from ..signin import endpoints
-from ..signin.credentials import client_credentials
-from ..signin.model import PROVIDERS
+from ..signin.credentials import client_credentials, client_id
+from ..signin.model import PROVIDERS, REGISTERED
 from ..state import Credentials, StateLock
 from .checks import ENGINE_SPACE, STATE_SPACE, require_port, require_space
 from .deployment import Deployment, connect
@@ -119,6 +119,8 @@ def _require_sign_in(deployment: Deployment) -> None:
     settings, state = deployment.settings, deployment.state
     if settings.sign_in.method in PROVIDERS:
         client_credentials(settings.sign_in)
+    elif settings.sign_in.method in REGISTERED:
+        client_id(settings.sign_in)
     bundle = write_bundle(settings.certificates, state.certificates) if settings.certificates else None
     endpoints(settings.sign_in, ca_bundle=bundle, memory=state.endpoints_file)
 

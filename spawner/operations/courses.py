@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import UnknownName
 from ..ledger import AuditEntry, Books
-from ..policy.classes import Course, Member, Role, check_course
+from ..policy.classes import Course, Member, Role, above, check_course
 from ..policy.model import Deny
 from .desk import Desk
 
@@ -140,6 +140,7 @@ def enrol(
     why: str = "",
     *,
     agreed: bool = False,
+    lower: bool = True,
 ) -> Enrolled | Deny:
     """Put people into a course in a role; who is in it in another one changes it.
 
@@ -147,6 +148,8 @@ def enrol(
     ----------
     agreed
         Whether staff may enter their seats without asking them: an admin does this. See `Member.agreed_at`.
+    lower
+        Whether who is in it in a higher role gets this one; else they keep theirs.
 
     Returns
     -------
@@ -164,8 +167,10 @@ def enrol(
         there = {name: one.role for name, one in members.items()}
         wanted = sorted({name.strip() for name in users})
         new = [name for name in wanted if name not in there]
-        other = [name for name in wanted if name in there and there[name] is not role]
-        if not _instructed(there | dict.fromkeys(wanted, role)):
+        other = [
+            name for name in wanted if name in there and there[name] is not role and (lower or above(role, there[name]))
+        ]
+        if not _instructed(there | dict.fromkeys([*new, *other], role)):
             return _LAST
         yes = now if agreed else None
         entered = [Member(course, name, role, now, actor, via, yes) for name in new]
@@ -173,7 +178,7 @@ def enrol(
         books.courses.put_members([*entered, *moved])
         if new or other:
             _note(desk, books, actor, "course.enrol", course, None, {"role": role, "users": [*new, *other]}, why)
-        kept = [name for name in wanted if name in there and there[name] is role]
+        kept = [name for name in wanted if name in there and name not in other]
         return Enrolled(tuple(new), tuple(other), tuple(kept))
 
 

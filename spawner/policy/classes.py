@@ -34,6 +34,12 @@ class Role(enum.StrEnum):
 STAFF = frozenset({Role.INSTRUCTOR, Role.ASSISTANT})
 
 
+def above(role: Role, other: Role) -> bool:
+    """Tell whether one role may do more than another."""
+    order = list(Role)
+    return order.index(role) < order.index(other)
+
+
 class HomesAfter(enum.StrEnum):
     """What becomes of the homes of a course's students when it is archived."""
 

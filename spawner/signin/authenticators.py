@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import SignInMisconfigured
 from .claims import GitHubTeams, GroupsFrom, UserNameFrom
-from .credentials import Hidden, client_credentials
+from .credentials import Hidden, client_credentials, client_id
 from .discovery import Endpoints
 from .model import SignIn
 
@@ -99,6 +99,8 @@ def authenticator_config(
             return _demo(user_password, admin_password)
         case "native":
             return _native(sign_in, admin_password)
+        case "lti":
+            return _lti(sign_in, callback_url, ca_bundle)
         case "github":
             special = _github(sign_in)
         case "gitlab":
@@ -153,6 +155,31 @@ def _native(sign_in: SignIn, admin_password: str) -> AuthenticatorConfig:
         },
         (TEMPLATES, template_path()),
         {"accounts": True},
+    )
+
+
+def _lti(sign_in: SignIn, callback_url: str, ca_bundle: Path | None) -> AuthenticatorConfig:
+    return AuthenticatorConfig(
+        "spawner.signin.lti.LaunchAuthenticator",
+        {
+            "LaunchAuthenticator": {
+                "login_service": sign_in.provider_name or "your learning platform",
+                "issuer": sign_in.issuer,
+                "authorize_url": sign_in.authorize_url,
+                "jwks_endpoint": sign_in.jwks_url,
+                "jwks_algorithms": ["RS256"],
+                "client_id": {client_id(sign_in), *sign_in.more_client_ids},
+                "username_key": sign_in.username_claim,
+                "launch_url": f"{callback_url.rsplit('/', 1)[0]}/lti13/oauth_callback",
+                "ca_bundle": str(ca_bundle) if ca_bundle else "",
+                "allow_all": sign_in.allow_all,
+                "allow_existing_users": False,
+                "allowed_users": set(sign_in.allowed_users),
+                "blocked_users": set(sign_in.blocked_users),
+                "admin_users": set(sign_in.admins),
+                "manage_groups": False,
+            }
+        },
     )
 
 

@@ -52,14 +52,25 @@ def client_credentials(sign_in: SignIn) -> tuple[str, str]:
     SignInMisconfigured
         If one is missing or a placeholder. The message names the key and never the value.
     """
-    client_id = sign_in.client_id or ""
-    if is_placeholder(client_id, secret=False):
+    return client_id(sign_in), _client_secret(sign_in)
+
+
+def client_id(sign_in: SignIn) -> str:
+    """Get the client's id.
+
+    Raises
+    ------
+    SignInMisconfigured
+        If it is missing or a placeholder.
+    """
+    found = sign_in.client_id or ""
+    if is_placeholder(found, secret=False):
         raise SignInMisconfigured(
             "sign_in.client_id: expected the client id under which this hub is registered at the provider "
-            f"(method {sign_in.method}), found {client_id!r}, a placeholder. Register the hub there and put the id "
+            f"(method {sign_in.method}), found {found!r}, a placeholder. Register the hub there and put the id "
             "in its place."
         )
-    return client_id, _client_secret(sign_in)
+    return found
 
 
 def _client_secret(sign_in: SignIn) -> str:

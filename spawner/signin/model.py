@@ -19,32 +19,33 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-Method = Literal["demo", "native", "github", "gitlab", "google", "azuread", "oidc"]
+Method = Literal["demo", "native", "github", "gitlab", "google", "azuread", "oidc", "lti"]
 
-PROVIDERS = frozenset({"github", "gitlab", "google", "azuread", "oidc"})
-_EVERYWHERE_BUT_DEMO = PROVIDERS | {"native"}
+PROVIDERS = frozenset({"github", "gitlab", "google", "azuread", "oidc"})  # with a client secret
+REGISTERED = PROVIDERS | {"lti"}  # with a client id
+_EVERYWHERE_BUT_DEMO = REGISTERED | {"native"}
 _WITH_GROUPS = PROVIDERS - {"google"}
 
 # Which methods an option belongs to.
 METHODS: dict[str, frozenset[str]] = {
-    "allow_all": PROVIDERS,
+    "allow_all": REGISTERED,
     "allowed_users": _EVERYWHERE_BUT_DEMO,
     "allowed_groups": _WITH_GROUPS,
     "blocked_users": _EVERYWHERE_BUT_DEMO,
     "admins": _EVERYWHERE_BUT_DEMO,
     "admin_groups": _WITH_GROUPS,
     "sync_groups": _WITH_GROUPS,
-    "client_id": PROVIDERS,
+    "client_id": REGISTERED,
     "client_secret": PROVIDERS,
     "client_secret_file": PROVIDERS,
-    "provider_name": PROVIDERS,
+    "provider_name": REGISTERED,
     "scopes": frozenset({"azuread", "oidc"}),
-    "issuer": frozenset({"oidc"}),
-    "authorize_url": frozenset({"oidc"}),
+    "issuer": frozenset({"oidc", "lti"}),
+    "authorize_url": frozenset({"oidc", "lti"}),
     "token_url": frozenset({"oidc"}),
     "userinfo_url": frozenset({"oidc"}),
     "claims_from": frozenset({"oidc"}),
-    "username_claim": frozenset({"azuread", "oidc"}),
+    "username_claim": frozenset({"azuread", "oidc", "lti"}),
     "groups_claim": frozenset({"azuread", "oidc"}),
     "trust_unverified_email": frozenset({"oidc"}),
     "url": frozenset({"github", "gitlab"}),
@@ -52,6 +53,10 @@ METHODS: dict[str, frozenset[str]] = {
     "hosted_domains": frozenset({"google"}),
     "tenant_id": frozenset({"azuread"}),
     "sign_up": frozenset({"native"}),
+    "jwks_url": frozenset({"lti"}),
+    "more_client_ids": frozenset({"lti"}),
+    "courses": frozenset({"lti"}),
+    "staff_by_parameter": frozenset({"lti"}),
 }
 
 
@@ -76,7 +81,7 @@ def safe_address(address: str) -> str:
     if not host or parts.username or parts.fragment:
         raise ValueError("an address such as https://login.example.org")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        raise ValueError("an address with https://, since the client secret is sent there")
+        raise ValueError("an address with https://, since tokens and secrets travel there")
     return address
 
 
@@ -112,6 +117,7 @@ class SignIn(BaseModel):
         "demo",
         description="`demo`: one generated password for everyone, on this machine only. "
         "`native`: people sign up here with a password, and an admin lets them in. "
+        "`lti`: people come from a learning platform, by an LTI 1.3 launch. "
         "The others: people sign in at that provider; `oidc` is any OpenID Connect provider, such as Keycloak.",
     )
 
@@ -126,7 +132,8 @@ class SignIn(BaseModel):
         "(All but `demo`.)",
     )
     allowed_groups: frozenset[Text] = Field(
-        frozenset(), description="Groups whose members to let in; see `sync_groups`. (All providers but `google`.)"
+        frozenset(),
+        description="Groups whose members to let in; see `sync_groups`. (All providers but `google` and `lti`.)",
     )
     blocked_users: frozenset[UserName] = Field(
         frozenset(), description="Users to keep out, whatever else lets them in. (All but `demo`.)"
@@ -137,23 +144,23 @@ class SignIn(BaseModel):
     admin_groups: frozenset[Text] = Field(
         frozenset(),
         description="Groups whose members are let in and administer the hub; who leaves them is no admin at the "
-        "next sign-in. (All providers but `google`.)",
+        "next sign-in. (All providers but `google` and `lti`.)",
     )
     sync_groups: bool = Field(
         True,
         description="Whether the provider says who is in which of the hub's groups: GitHub's teams, as "
         "`organization:team`; GitLab's groups, by path; elsewhere the claim `groups_claim`. "
-        "If false, admins keep the groups on the hub. (All providers but `google`.)",
+        "If false, admins keep the groups on the hub. (All providers but `google` and `lti`.)",
     )
 
     client_id: Text | None = Field(
         None, description="Client id under which the hub is registered at the provider. (All providers.)"
     )
     client_secret: SecretStr | None = Field(
-        None, description="Client secret; better in the environment or a file than here. (All providers.)"
+        None, description="Client secret; better in the environment or a file than here. (All providers but `lti`.)"
     )
     client_secret_file: Path | None = Field(
-        None, description="File that holds the client secret and nothing else. (All providers.)"
+        None, description="File that holds the client secret and nothing else. (All providers but `lti`.)"
     )
     provider_name: Text | None = Field(
         None,
@@ -164,11 +171,14 @@ class SignIn(BaseModel):
     issuer: Address | None = Field(
         None,
         description="Address of the provider; what else the hub needs is read from "
-        "`/.well-known/openid-configuration` under it when the hub starts. (`oidc`.)",
+        "`/.well-known/openid-configuration` under it when the hub starts. With `lti`: what the platform calls itself, "
+        "letter by letter. (`oidc`, `lti`.)",
         examples=["https://keycloak.example.org/realms/science"],
     )
     authorize_url: Address | None = Field(
-        None, description="Where people sign in, for a provider without discovery, instead of `issuer`. (`oidc`.)"
+        None,
+        description="Where people sign in, for a provider without discovery, instead of `issuer`. With `lti`: the "
+        "platform's authentication request URL. (`oidc`, `lti`.)",
     )
     token_url: Address | None = Field(
         None, description="Where the hub fetches tokens, for a provider without discovery. (`oidc`.)"
@@ -185,7 +195,8 @@ class SignIn(BaseModel):
     username_claim: Text = Field(
         "preferred_username",
         description="Claim that becomes the user's name on the hub, in lower case. Take one that people cannot "
-        "change themselves. (`oidc`, `azuread`.)",
+        "change themselves. With `lti` it has to be said; `custom_NAME` is a custom parameter of the launch. "
+        "(`oidc`, `azuread`, `lti`.)",
     )
     groups_claim: Text = Field(
         "groups",
@@ -217,6 +228,25 @@ class SignIn(BaseModel):
         description="Who may make an account: `approval`: everyone, but an admin must approve it; "
         "`open`: everyone; `closed`: nobody any more. (`native`.)",
     )
+    jwks_url: Address | None = Field(
+        None, description="Where the learning platform publishes the keys that it signs launches with. (`lti`.)"
+    )
+    more_client_ids: frozenset[Text] = Field(
+        frozenset(),
+        description="Further client ids, where the platform has registered the hub more than once. (`lti`.)",
+    )
+    courses: dict[Text, Text] = Field(
+        {},
+        description="Courses here by the platform's id of its own (the context of a launch). It goes before the custom "
+        "parameter `berth_course`. (`lti`.)",
+        examples=[{"4f5a1c": "ml"}],
+    )
+    staff_by_parameter: bool = Field(
+        False,
+        description="Whether the custom parameter `berth_course` is enough to make instructors and assistants staff of "
+        "that course. Only where teachers cannot set parameters at the platform themselves: they could name any "
+        "course. (`lti`.)",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -240,7 +270,7 @@ class SignIn(BaseModel):
                 yield key, f"an option of {_listed(methods)}; sign_in.method is {self.method}"
         if self.client_secret is not None and self.client_secret_file is not None:
             yield "client_secret_file", "set client_secret or client_secret_file, not both"
-        if self.issuer and (self.authorize_url or self.token_url or self.userinfo_url):
+        if self.method == "oidc" and self.issuer and (self.authorize_url or self.token_url or self.userinfo_url):
             yield "issuer", "set issuer, or authorize_url with token_url and userinfo_url, not both"
         if self.userinfo_url and self.claims_from == "id_token":
             yield "userinfo_url", "not used with claims_from: id_token; remove one of them"
@@ -250,7 +280,7 @@ class SignIn(BaseModel):
                     yield key, "needs sync_groups: true, since the provider must say who is in these groups"
 
     def _missing(self) -> Iterator[tuple[str, str]]:
-        if self.method in PROVIDERS and self.client_id is None:
+        if self.method in REGISTERED and self.client_id is None:
             yield "client_id", "expected the client id under which the hub is registered at the provider"
         if self.method == "azuread" and self.tenant_id is None:
             yield "tenant_id", "expected the id or domain of your tenant"
@@ -262,7 +292,11 @@ class SignIn(BaseModel):
                 yield "issuer", "expected the provider's address, such as https://login.example.org"
             elif not all(explicit):
                 yield "authorize_url", "without issuer, set all of authorize_url, token_url and userinfo_url"
-        if self.method in PROVIDERS and not self._lets_someone_in():
+        if self.method == "lti":
+            for key, what in _OF_PLATFORM.items():
+                if key not in self.model_fields_set or not getattr(self, key):
+                    yield key, f"expected {what}"
+        if self.method in REGISTERED and not self._lets_someone_in():
             ways = [key for key, methods in METHODS.items() if key in _ALLOW_RULES and self.method in methods]
             yield "method", f"nobody could sign in; say who may, with {_listed(ways, 'or')}"
         if self.method == "native" and not self.admins and self.sign_up != "open":
@@ -279,6 +313,12 @@ class SignIn(BaseModel):
         return self.model_copy(update={"client_secret_file": path})
 
 
+_OF_PLATFORM = {
+    "issuer": "what the learning platform calls itself, such as https://moodle.example.org",
+    "authorize_url": "the learning platform's authentication request URL",
+    "jwks_url": "where the learning platform publishes its keys (public keyset URL)",
+    "username_claim": "what of a launch becomes the user's name on the hub, such as email",
+}
 _ALLOW_RULES = ("allow_all", "allowed_users", "allowed_groups", "organizations", "admins", "admin_groups")
 
 

@@ -7,23 +7,34 @@ import pytest
 from oauthenticator.generic import GenericOAuthenticator
 from oauthenticator.github import GitHubOAuthenticator
 from oauthenticator.google import GoogleOAuthenticator
+from tornado.web import HTTPError
 from traitlets.config import Config
 
 from spawner.errors import SignInMisconfigured
 from spawner.signin import AuthenticatorConfig, Endpoints, SignIn, authenticator_config
 from spawner.signin.claims import GitHubTeams, GroupsFrom, UserNameFrom
+from spawner.signin.lti import LaunchAuthenticator
+
+from ..support.oidc import make_certificate
 
 SECRET = "b5cd3f7a9e0144f2"
 CALLBACK = "https://berth.example.org/hub/oauth_callback"
 USER_PASSWORD = "u" * 20
 ADMIN_PASSWORD = "a" * 40
+CUSTOM = "https://purl.imsglobal.org/spec/lti/claim/custom"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    return make_certificate(tmp_path).certificate
 
 
 def configure(
     method: str, endpoints: Endpoints | None = None, ca_bundle: Path | None = None, **options: object
 ) -> AuthenticatorConfig:
     if method not in {"demo", "native"}:
-        options = {"client_id": "Iv1.8a61f9b3", "client_secret": SECRET, **options}
+        secret = {} if method == "lti" else {"client_secret": SECRET}
+        options = {"client_id": "Iv1.8a61f9b3", **secret, **options}
     return authenticator_config(
         SignIn.model_validate({"method": method, **options}),
         callback_url=CALLBACK,
@@ -235,6 +246,66 @@ def test_oidc(tmp_path: Path) -> None:
             }
         },
     )
+
+
+LTI: dict[str, Any] = {
+    "issuer": "https://moodle.example.org",
+    "authorize_url": "https://moodle.example.org/mod/lti/auth.php",
+    "jwks_url": "https://moodle.example.org/mod/lti/certs.php",
+    "username_claim": "email",
+}
+
+
+def test_lti(certificate: Path) -> None:
+    config = configure("lti", None, certificate, **LTI, more_client_ids=["b2"], admins=["Ada@a.org"], allow_all=True)
+    assert config == AuthenticatorConfig(
+        "spawner.signin.lti.LaunchAuthenticator",
+        {
+            "LaunchAuthenticator": {
+                "login_service": "your learning platform",
+                "issuer": "https://moodle.example.org",
+                "authorize_url": "https://moodle.example.org/mod/lti/auth.php",
+                "jwks_endpoint": "https://moodle.example.org/mod/lti/certs.php",
+                "jwks_algorithms": ["RS256"],
+                "client_id": {"Iv1.8a61f9b3", "b2"},
+                "username_key": "email",
+                "launch_url": "https://berth.example.org/hub/lti13/oauth_callback",
+                "ca_bundle": str(certificate),
+                "allow_all": True,
+                "allow_existing_users": False,
+                "allowed_users": set(),
+                "blocked_users": set(),
+                "admin_users": {"ada@a.org"},
+                "manage_groups": False,
+            }
+        },
+    )
+    target = Config()
+    config.apply(target)
+    made: Any = LaunchAuthenticator(config=target)
+    for trait, expected in config.traits["LaunchAuthenticator"].items():
+        assert made.has_trait(trait)
+        assert getattr(made, trait) == expected
+
+
+def test_lti_with_a_placeholder() -> None:
+    with pytest.raises(SignInMisconfigured, match=r"sign_in\.client_id: expected"):
+        configure("lti", **LTI | {"client_id": "changeme"}, allow_all=True)
+
+
+def test_a_launch_names_its_user() -> None:
+    def name(key: str, **claims: Any) -> str:
+        token = {"sub": "7", "email": "ann@a.org", CUSTOM: {"login": " ann ", "empty": ""}} | claims
+        made: Any = LaunchAuthenticator(username_key=key, jwks_endpoint="https://a.org/keys")
+        return str(made.get_username(token))
+
+    assert name("email") == "ann@a.org"
+    assert name("custom_login") == "ann"
+    assert name("sub") == "7"
+    # No number in place of a name.
+    for key, claims in (("email", {"email": None}), ("custom_empty", {}), ("custom_login", {CUSTOM: "login"})):
+        with pytest.raises(HTTPError, match=f"did not say your '{key}'"):
+            name(key, **claims)
 
 
 def test_oidc_with_what_the_id_token_says() -> None:

@@ -54,7 +54,7 @@ def test_every_description_names_the_methods() -> None:
         if name != "method":
             named = (field.description or "").rsplit("(", 1)[1]
             methods = METHODS[name]
-            if len(methods) <= 2:
+            if len(methods) <= 3:
                 assert set(named.rstrip(".)").replace("`", "").split(", ")) == methods
             else:
                 assert named.startswith("All ")
@@ -69,7 +69,7 @@ def test_every_description_names_the_methods() -> None:
         ),
         (
             "method: native, admins: [ada], allow_all: true",
-            "sign_in.allow_all: an option of github, gitlab, google, azuread and oidc; sign_in.method is native.",
+            "sign_in.allow_all: an option of github, gitlab, google, azuread, oidc and lti; sign_in.method is native.",
         ),
         ("method: demo, admins: [ada]", "sign_in.admins: an option of native, github, gitlab, google"),
         ("method: github, client_id: a1, allow_al: true", "sign_in.allow_al: no such key."),
@@ -100,7 +100,7 @@ def test_every_description_names_the_methods() -> None:
         ("method: oidc, client_id: a1, allow_all: true", "sign_in.issuer: expected the provider's address"),
         (
             "method: oidc, client_id: a1, allow_all: true, issuer: 'http://login.example.org'",
-            "sign_in.issuer: an address with https://, since the client secret is sent there",
+            "sign_in.issuer: an address with https://, since tokens and secrets travel there",
         ),
         (
             "method: oidc, client_id: a1, allow_all: true, issuer: login.example.org",
@@ -120,6 +120,14 @@ def test_every_description_names_the_methods() -> None:
         ),
         (f"method: github, client_id: a1, allow_all: true, client_secret: {SECRET}, client_secret_file: x", "not both"),
         ("method: native", "sign_in.admins: expected at least one user name"),
+        ("method: lti, client_id: a1, allow_all: true", "sign_in.issuer: expected what the learning platform calls"),
+        ("method: lti, client_id: a1, allow_all: true", "sign_in.jwks_url: expected where the learning platform"),
+        ("method: lti, client_id: a1, allow_all: true", "sign_in.username_claim: expected what of a launch becomes"),
+        ("method: lti, allow_all: true", "sign_in.client_id: expected the client id"),
+        ("method: lti, client_id: a1", "say who may, with allow_all, allowed_users or admins."),
+        ("method: lti, client_secret: abc", "sign_in.client_secret: an option of github, gitlab, google, azuread and"),
+        ("method: lti, jwks_url: 'http://moodle.example.org'", "sign_in.jwks_url: an address with https://"),
+        ("method: oidc, courses: {a: ml}", "sign_in.courses: an option of lti; sign_in.method is oidc."),
         ("method: native, admins: alice", "sign_in.admins: input should be a valid frozenset"),
         ("method: github, client_id: a1, organizations: ['my org']", "sign_in.organizations"),
     ],
