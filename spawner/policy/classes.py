@@ -147,7 +147,7 @@ class Member:
         How they came in: ``roster``, ``group``, ``link`` or ``lti``.
     agreed_at
         Since when its staff may enter their seat, in which their home is, and collect from it: they followed a link,
-        said yes, or an admin put them in. None for whom an instructor has only written down.
+        came by a launch, said yes, or an admin put them in. None for whom an instructor has only written down.
     """
 
     course: str

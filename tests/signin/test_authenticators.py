@@ -15,7 +15,9 @@ from spawner.signin import AuthenticatorConfig, Endpoints, SignIn, authenticator
 from spawner.signin.claims import GitHubTeams, GroupsFrom, UserNameFrom
 from spawner.signin.lti import LaunchAuthenticator
 
+from ..support.lti import Platform
 from ..support.oidc import make_certificate
+from ..support.ports import free_ports
 
 SECRET = "b5cd3f7a9e0144f2"
 CALLBACK = "https://berth.example.org/hub/oauth_callback"
@@ -306,6 +308,23 @@ def test_a_launch_names_its_user() -> None:
     for key, claims in (("email", {"email": None}), ("custom_empty", {}), ("custom_login", {CUSTOM: "login"})):
         with pytest.raises(HTTPError, match=f"did not say your '{key}'"):
             name(key, **claims)
+
+
+async def test_a_launch_is_believed_from_its_own_handler_only() -> None:
+    made: Any = LaunchAuthenticator(username_key="email", jwks_endpoint="https://a.org/keys")
+    assert await made.authenticate(object(), {"email": "root@a.org"}) is None
+
+
+def test_a_platform_whose_keys_cannot_be_had_is_no_crash() -> None:
+    from ltiauthenticator.lti13.error import TokenError
+
+    from spawner.signin.lti import _Validator
+
+    there = Platform("https://moodle.example.org")
+    made: Any = LaunchAuthenticator(jwks_endpoint=f"http://127.0.0.1:{free_ports(1)[0]}/keys")
+    token = there.sign(there.claims("ann@a.org"))
+    with pytest.raises(TokenError, match="Fail to fetch data"):
+        _Validator().verify_and_decode_jwt(token, there.issuer, {there.client_id}, made.keys, ["RS256"])
 
 
 def test_oidc_with_what_the_id_token_says() -> None:
