@@ -39,10 +39,12 @@ class Pace:
 def begin_at(session: Session, seats: int, pace: Pace) -> datetime:
     """Tell when the first of so many seats has to be started, for the last to be ready at the start.
 
-    Never earlier than the session's lead, which is when its GPUs are surely free.
+    With room for a start of the last batch that fails and is tried again. Never earlier than the session's lead, which
+    is when its GPUs are surely free.
     """
-    batches = ceil(seats / pace.at_once)
-    return max(session.starts_at - session.lead, session.starts_at - batches * (pace.takes * SPARE + pace.looks))
+    one = pace.takes * SPARE + pace.looks
+    takes = ceil(seats / pace.at_once) * one + RETRY + one
+    return max(session.starts_at - session.lead, session.starts_at - takes)
 
 
 def due(session: Session, roster: Iterable[str], seats: Iterable[Seat], pace: Pace, now: datetime) -> list[str]:

