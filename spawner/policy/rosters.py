@@ -44,6 +44,8 @@ def parse(text: str) -> Roster:
     column = _column(cells[0][1])
     if column is not None:
         found = [(number, row[column] if column < len(row) else "") for number, row in cells[1:]]
+        if not found:
+            return Roster((), (Mistake(cells[0][0], "There is no name below the heading."),))
     elif len(cells) == 1:
         found = [(cells[0][0], cell) for cell in cells[0][1]]  # all in one line
     else:

@@ -70,7 +70,8 @@ class Site:
                 continue  # of things that are Ann's
             if name == ANN and (access.own not in {*OF_PEOPLE, "custom:berth:read:self"} or access.course > MEMBER):
                 continue
-            path = called.at(values(self.world, own=name == ANN)) if self.world else called.path
+            own = name == ANN or called.path.startswith("courses/")  # whose students others are not
+            path = called.at(values(self.world, own=own)) if self.world else called.path
             query = urlencode(QUERIES.get(str(called), {}))
             found.append(f"{path}?{query}" if query else path)
         return found

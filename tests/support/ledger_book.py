@@ -54,7 +54,8 @@ class LedgerBook(LeaseBook):
         leases.close(self.desk, lease, ended_at)
 
     def extend(self, lease: str, hours: float | None) -> Lease | Deny:
-        return leases.extend(self.desk, lease, hours, "ann")
+        # Who may ask is the operation's own to say; the policy's books know only whether it can be.
+        return leases.extend(self.desk, lease, hours, "ann", by_admin=True)
 
     def offer(self) -> None:
         offers.offer_now(self.desk)

@@ -13,7 +13,7 @@ from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from spawner.metrics import of_containers, of_gpus, of_hub, of_leases
+from spawner.metrics import of_classes, of_containers, of_gpus, of_hub, of_leases
 from spawner.metrics.catalog import ALL_METRICS
 from spawner.metrics.metric import Declaration, Histogram, Kind, Samples, Source
 from spawner.metrics.server import serve
@@ -48,10 +48,12 @@ _VALUES: dict[str, tuple[str, ...]] = {
     "sensor": ("gpu", "memory"),
     "severity": ("corrected", "uncorrected"),
     "version": ("0.1.0",),
+    "why": ("start", "gone", "busy", "image"),
     "hub": ("0a1b2c3d",),
     "xid": ("31",),
 }
 _STATES = {
+    of_classes.CLASS_SEATS.name: ("ready", "working", "idle", "stuck"),
     of_leases.LEASES.name: ("offered", "pending", "active", "releasing"),
     of_leases.SLOTS.name: ("held", "free", "unusable"),
     of_leases.GPU_ADMIN_STATE.name: ("in_service", "draining", "out_of_service", "quarantined"),
