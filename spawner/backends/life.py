@@ -193,7 +193,7 @@ class LeasedDockerSpawner(GpuLeaseMixin, DockerSpawner):
             return
         try:
             await self.user.stop(self.name)
-        except Exception:
+        except Exception:  # nobody waits for this, and would hear of it otherwise
             self.log.exception("%s: its start was stopped, which the hub could not note down", self._log_name)
 
     async def run_post_stop_hook(self) -> Any:

@@ -85,15 +85,6 @@ def test_server_survives_a_restart_of_the_hub(engine: docker.DockerClient, tmp_p
             assert _answers(berth, "ann")
 
 
-@pytest.fixture
-def ann(berth: Berth, engine: docker.DockerClient) -> str:
-    if not berth.api("GET", "users/ann").ok:
-        berth.add_user("ann")
-    if not berth.ready("ann"):
-        assert berth.start_server("ann").status_code == 201
-    return "ann"
-
-
 def test_a_start_that_took_long_to_stop_leaves_nothing_in_the_way(engine: docker.DockerClient, tmp_path: Path) -> None:
     profiles = [{"slug": "slow", "name": "Slow", "cpu": 0.1, "memory": "1 GiB", "gpus": 0}]
     with deployment(tmp_path, BERTH_PROFILES=json.dumps(profiles)) as berth, berth.hub() as pid:
@@ -118,6 +109,15 @@ def test_a_start_that_took_long_to_stop_leaves_nothing_in_the_way(engine: docker
         eventually(lambda: containers_of(engine, berth, "ann") == [])
         eventually(lambda: not berth.ready("ann") and berth.settled("ann"), 20)
         assert berth.api("DELETE", "users/ann").status_code == 204
+
+
+@pytest.fixture
+def ann(berth: Berth, engine: docker.DockerClient) -> str:
+    if not berth.api("GET", "users/ann").ok:
+        berth.add_user("ann")
+    if not berth.ready("ann"):
+        assert berth.start_server("ann").status_code == 201
+    return "ann"
 
 
 def test_death_of_a_container_is_noticed_at_once_and_cleaned_up(
