@@ -184,6 +184,7 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
             raise refusal(EngineUnavailable(f"The Docker Engine refused: {error.explanation}"), 500) from error
         except BaseException:
             # Cancelled, or timed out by the hub: the same, then on its way.
+            asyncio.ensure_future(self._end_at_hub())  # noqa: RUF006  it logs its own errors
             await self._clean_up(INTERRUPTED_SECONDS)
             raise
         finally:

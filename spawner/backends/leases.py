@@ -38,8 +38,8 @@ T = TypeVar("T")
 _LOOK_SECONDS = 1.0  # between two looks at one's place in the queue
 _UNFINISHED_TRIES = 3
 
-# The hub gives a start that it interrupts one second to end. After that it forgets to look after the server, which its
-# user can then neither start nor stop; so what takes longer goes on in the background.
+# The hub gives a start that it interrupts one second to end. After that it answers 500, and forgets to look after the
+# server until `_end_at_hub` makes it; so what takes longer goes on in the background.
 INTERRUPTED_SECONDS = 0.7
 
 # What cancelled starts still give back, by user and server; the next start of a server may be another object's.

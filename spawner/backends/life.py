@@ -22,6 +22,9 @@ from .watch import watch
 
 T = TypeVar("T")
 
+_HUB_SECONDS = 1.5  # after a start was cancelled the hub looks after a second, and goes on by itself if it is over
+_LOOK_SECONDS = 0.1
+
 
 class LeasedDockerSpawner(GpuLeaseMixin, DockerSpawner):
     """The base of `TensorFlowSpawner`, which says how a container is made and started."""
@@ -179,6 +182,24 @@ class LeasedDockerSpawner(GpuLeaseMixin, DockerSpawner):
         ended_at = await self._finished_at(container) if lease_id else None
         await self._until_answered(self._remove)
         await self.lease_over(lease_id, ended_at)
+
+    async def _end_at_hub(self) -> None:
+        """Let the hub take a cancelled start for stopped, where it was too busy to do so by itself.
+
+        It gives a start one second to end, and after that answers 500 to whoever stopped it: the server would count as
+        running for ever, could be neither started nor stopped, and its user not be deleted.
+        """
+        await asyncio.sleep(_HUB_SECONDS)
+        while self.pending in {"spawn", "stop"}:  # noqa: ASYNC110  the hub keeps flags, which nobody can wait for
+            await asyncio.sleep(_LOOK_SECONDS)
+        if self._removal is not None:
+            await asyncio.wait([self._removal])  # what is still there the hub would take for a server that it lost
+        if not self.ready or self._starting or self.user.spawners.get(self.name) is not self:
+            return
+        try:
+            await self.user.stop(self.name)
+        except Exception:  # nobody waits for this, and would hear of it otherwise
+            self.log.exception("%s: its start was stopped, which the hub could not note down", self._log_name)
 
     async def run_post_stop_hook(self) -> Any:
         """Remove a container that died by itself: the hub calls `stop` only for servers that run."""

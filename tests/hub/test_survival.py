@@ -1,6 +1,9 @@
 """What users keep when the hub, a container or the engine's answers fail them."""
 
 import contextlib
+import json
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -60,9 +63,9 @@ def test_hub_killed_while_ten_servers_start(engine: docker.DockerClient, tmp_pat
             eventually(lambda: containers_of(engine, berth, users[0]) == [])
 
 
-def _start_unheard(berth: Berth, user: str) -> None:
+def _start_unheard(berth: Berth, user: str, options: object = None) -> None:
     with contextlib.suppress(requests.RequestException):  # the hub is killed under it
-        berth.start_server(user)
+        berth.start_server(user, options)
 
 
 def _homes(engine: docker.DockerClient, berth: Berth) -> list[Any]:
@@ -80,6 +83,32 @@ def test_server_survives_a_restart_of_the_hub(engine: docker.DockerClient, tmp_p
             eventually(lambda: berth.ready("ann"))
             assert containers_of(engine, berth, "ann")[0].id == before
             assert _answers(berth, "ann")
+
+
+def test_a_start_that_took_long_to_stop_leaves_nothing_in_the_way(engine: docker.DockerClient, tmp_path: Path) -> None:
+    profiles = [{"slug": "slow", "name": "Slow", "cpu": 0.1, "memory": "1 GiB", "gpus": 0}]
+    with deployment(tmp_path, BERTH_PROFILES=json.dumps(profiles)) as berth, berth.hub() as pid:
+        berth.add_user("ann")
+        starting = threading.Thread(target=_start_unheard, args=(berth, "ann", {"profile": "slow"}), daemon=True)
+        starting.start()
+        eventually(lambda: any(one.status == "running" for one in containers_of(engine, berth, "ann")))
+        told: list[int] = []
+        stopping = threading.Thread(target=lambda: told.append(berth.api("DELETE", "users/ann/server").status_code))
+        # A hub that is busy for longer than the second it gives a start to end, from just after it has begun to.
+        os.kill(pid, signal.SIGSTOP)
+        stopping.start()
+        time.sleep(0.3)
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.06)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(2)
+        os.kill(pid, signal.SIGCONT)
+        stopping.join()
+        starting.join()
+        assert told[0] in {202, 204, 500}
+        eventually(lambda: containers_of(engine, berth, "ann") == [])
+        eventually(lambda: not berth.ready("ann") and berth.settled("ann"), 20)
+        assert berth.api("DELETE", "users/ann").status_code == 204
 
 
 @pytest.fixture
