@@ -58,7 +58,7 @@ _LEFT = (
         _usage.c.username,
         func.sum(case((_ENDED < _FINISH, _ENDED), else_=_FINISH) - case((_STARTED > _BEGIN, _STARTED), else_=_BEGIN)),
     )
-    .where(_ENDED > _BEGIN, _ENDED <= _LATEST, _STARTED < _FINISH)
+    .where(_ENDED > _BEGIN, _ENDED <= _LATEST, _STARTED < _FINISH, _usage.c.course == literal_column("''"))
     .group_by(_usage.c.username)
 )
 
@@ -149,15 +149,15 @@ class TallyStore:
         ]
 
     def late(self, since: int | None, begin: datetime) -> list[Late]:
-        """Sum up what was used after `begin`."""
-        query = _LATE.where(_ENDED > _BEGIN, _ENDED > _STARTED)
+        """Sum up what was used after `begin`, seats in courses left out: they cost nobody a budget."""
+        query = _LATE.where(_ENDED > _BEGIN, _ENDED > _STARTED, _usage.c.course == literal_column("''"))
         return [
             Late(user, names(groups), from_ms(int(ended)), int(total))
             for user, groups, ended, total in self._of_usage(query, since, begin=exact_ms(begin))
         ]
 
     def left(self, begin: datetime, finish: datetime, longest_ms: int) -> dict[str, int]:
-        """Sum up per user what was used within ``[begin, finish)``.
+        """Sum up per user what was used within ``[begin, finish)``, seats in courses left out.
 
         Parameters
         ----------

@@ -76,7 +76,9 @@ BUDGET = _gauge(
     "gpu_budget_seconds", "GPU time per window that a user may use; no sample for who has no bound.", "user"
 )
 BUDGET_USED = _gauge(
-    "gpu_budget_used_seconds", "GPU time that a user has used in the window, running leases included.", "user"
+    "gpu_budget_used_seconds",
+    "GPU time that a user has used in the window, running leases included, seats in courses not.",
+    "user",
 )
 HOME_QUOTA = _gauge("home_quota_bytes", "Size that a user's home may have; no sample for who has no bound.", "user")
 

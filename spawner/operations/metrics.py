@@ -159,6 +159,8 @@ class Surveyor:
         groups |= {ticket.user: ticket.request.groups for ticket in tickets}
         for lease in sorted(leases, key=lambda lease: lease.granted_at):
             groups[lease.user] = lease.groups
+            if lease.course:
+                continue  # costs nobody a budget
             start, end, slots = running_interval(lease, now)
             used[lease.user] = used.get(lease.user, 0) + overlap_ms(start, end, begin, now) * slots
         rules = self._desk.quotas.rules(books, now)

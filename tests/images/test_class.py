@@ -97,17 +97,18 @@ def test_hands_messages_and_the_end(serve: Callable[..., Lab], hub: LeaseHub, pa
 
     # By keyboard; the place is shown, and told to those who do not see it.
     hub.hand = (200, {"raised": True, "place": 2})
-    hub.answer = class_answer(hand={"raised": True, "place": 2})
     hand.focus()
     page.keyboard.press("Enter")
+    hub.answer = class_answer(hand={"raised": True, "place": 2})
     expect(hand).to_have_text("Hand raised: you are 2nd")
     expect(hand).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".berth-Class-live")).to_have_text("Your hand is raised. You are 2nd.")
     assert hub.heard["hand"] == [{"raised": True}]
     hub.answer = class_answer(hand={"raised": True, "place": 1})
     expect(hand).to_have_text("Hand raised: you are 1st")
-    hub.answer = class_answer()
+    hub.hand = (200, {"raised": False, "place": None})
     hand.click()
+    hub.answer = class_answer()
     expect(hand).to_have_text("Raise hand")
     assert hub.heard["hand"][1:] == [{"raised": False}]
     hub.hand = (403, {"message": "This server is no seat of a class that meets now.", "reason": "no_session"})

@@ -416,7 +416,7 @@ class LeaseMachine(RuleBasedStateMachine):
         assert budget is None or used.used_ms + used.committed_ms <= budget
 
     def _spent(self, user: str) -> Spent:
-        past = [(row.started_at, row.ended_at, 1) for row in self.book.booked() if row.user == user]
+        past = [(row.started_at, row.ended_at, 1) for row in self.book.booked() if row.user == user and not row.course]
         own = [lease for lease in self.book.open_leases() if lease.user == user]
         return spent(past, own, self.clock.now, RULES.window)
 

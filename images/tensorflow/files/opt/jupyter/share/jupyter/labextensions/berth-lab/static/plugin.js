@@ -6,7 +6,7 @@ import { askRelease, askRestart, showLease } from './dialogs.js';
 import { saveAll } from './documents.js';
 import { makeItem } from './item.js';
 import { Notices } from './notices.js';
-import { tellPresence } from './presence.js';
+import { Presence } from './presence.js';
 import { clock, what } from './words.js';
 
 const CATEGORY = 'GPU lease';
@@ -52,13 +52,14 @@ class Lease {
       say: (text, level) => this._notices.say(text, level, [], 8000),
       seen: () => this._notify()
     });
-    const active = tellPresence(message => this._channel?.send(message));
+    const presence = new Presence(message => this._channel?.send(message));
     let fresh = true; // not a page that comes back by itself
     this._channel = new Channel(lab, {
       opened: () => {
+        presence.anew();
         if (fresh) {
           fresh = false;
-          active();
+          presence.tell();
         }
       },
       state: state => this._changed(state),

@@ -2,16 +2,25 @@
 
 const PAUSE = 15000;
 
-export function tellPresence(send) {
-  let last = -PAUSE;
-  const active = () => {
-    const now = performance.now();
-    if (document.visibilityState === 'visible' && now - last >= PAUSE && send({ type: 'active' })) {
-      last = now;
+export class Presence {
+  constructor(send) {
+    this._send = send;
+    this._last = -PAUSE;
+    for (const event of ['pointerdown', 'keydown', 'wheel', 'visibilitychange']) {
+      document.addEventListener(event, () => this.tell(), { capture: true, passive: true });
     }
-  };
-  for (const event of ['pointerdown', 'keydown', 'wheel', 'visibilitychange']) {
-    document.addEventListener(event, active, { capture: true, passive: true });
   }
-  return active;
+
+  /** Somebody is there. */
+  tell() {
+    const now = performance.now();
+    if (document.visibilityState === 'visible' && now - this._last >= PAUSE && this._send({ type: 'active' })) {
+      this._last = now;
+    }
+  }
+
+  /** Another server listens, which was told nothing yet. */
+  anew() {
+    this._last = -PAUSE;
+  }
 }
