@@ -65,7 +65,7 @@ docs: ## Render the reference pages from the settings' schema and the API, and G
 pictures: ## Take the documentation's screenshots anew
 	@scripts/bootstrap dev
 	@.venv/bin/python scripts/prepare_tests.py
-	BERTH_PICTURES=docs/images .venv/bin/pytest tests/browser/test_docs_pictures.py
+	BERTH_PICTURES=docs/images .venv/bin/pytest tests/browser/test_docs_pictures.py tests/browser/test_class_pictures.py
 	.venv/bin/python -m docs.images.take
 
 lock: ## Resolve all dependencies anew into the lock files

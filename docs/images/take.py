@@ -1,14 +1,23 @@
 """Take the documentation's screenshots from the real pages: ``.venv/bin/python -m docs.images.take``."""
 
+import io
 import json
 import re
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
+from spawner.course_directory import Places
+from spawner.operations import announcements, courses, handouts, sessions
+from spawner.operations.desk import utc_now
+from spawner.operations.sessions import Plan
+from spawner.policy.classes import Course, Role
+from spawner.policy.model import Deny
 from tests.support.berth import Berth, deployment, eventually
 from tests.support.browser import chromium, visitor
+from tests.support.ledger_of import ledger_of
 
 FOLDER = Path(__file__).parent
 
@@ -42,6 +51,7 @@ def main() -> None:
     with chromium() as browser:
         take_the_walk(browser)
         take_the_choice(browser)
+        take_the_seat(browser)
 
 
 def take_the_choice(browser: Browser) -> None:
@@ -64,6 +74,42 @@ def take_the_choice(browser: Browser) -> None:
             page.get_by_role("radio", name="GPU", exact=True).check()
             expect(page.get_by_role("group", name="If nothing is free")).to_be_visible()
             _take(page, "choose-gpu.png")
+
+
+def take_the_seat(browser: Browser) -> None:
+    """JupyterLab in a lesson: a hand that is raised, what was said, and a file that was sent."""
+    with tempfile.TemporaryDirectory() as directory, visitor(browser) as page:
+        variables = {"BERTH_GPUS": "none", "BERTH_PROFILES": json.dumps(PROFILES[:1])}
+        with deployment(Path(directory), **variables) as berth, berth.hub():
+            for user in ("ann", "ines"):
+                berth.add_user(user)
+            begins = utc_now() - timedelta(minutes=15)
+            with ledger_of(berth) as desk:
+                courses.create(desk, Course("ml", "Machine learning", "cpu", "", begins), "ines")
+                courses.enrol(desk, "ml", ["ann"], Role.STUDENT, "ines", agreed=True)
+                planned = sessions.book(desk, Plan("ml", [(begins, begins + timedelta(hours=1))], 1), "ines")
+                if isinstance(planned, Deny):
+                    raise SystemExit(planned.reason)
+                session = planned.sessions[0].id
+                announcements.announce(desk, session, "Have a look at week2/data.csv, and plot its second row.", "ines")
+                sent = io.BytesIO(b"1,2\n3,4\n")
+                handouts.push(desk, Places(berth.state.courses), "ml", session, "week2/data.csv", sent, "ines")
+            berth.start_server("ann", {}, "ml")
+            eventually(lambda: berth.ready("ann", "ml"))
+            page.set_viewport_size({"width": 1200, "height": 640})
+            _sign_in(page, berth)
+            page.goto(f"{berth.url}/user/ann/ml/lab")
+            title = page.locator(".berth-Class-title")
+            expect(title).to_contain_text("Machine learning", timeout=60_000)
+            title.click()
+            expect(page.locator(".berth-ClassPanel")).to_contain_text("data.csv", timeout=60_000)
+            page.locator(".berth-Class-hand").click()
+            expect(page.locator(".berth-Class-hand")).to_contain_text("1st")
+            news = page.get_by_role("button", name="No", exact=True)
+            if news.is_visible():
+                news.click()
+            page.wait_for_timeout(10_000)  # what popped up has gone
+            _take(page, "lab-class.png")
 
 
 def _sign_in(page: Page, berth: Berth) -> None:

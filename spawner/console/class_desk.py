@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from ..course_directory import Places
 from ..errors import HubNotReady, HubRefused, UnknownName
-from ..operations import seat_wishes
+from ..operations import seat_wishes, seats
 from ..operations.materials import MaterialsState, state_of
 from ..operations.times import parse_time
 from ..policy.classes import Course, Seat, Session, Wish
@@ -84,7 +84,7 @@ def _act(
             return seat_wishes.give_memory(desk, session.id, user, memory, actor, why, most=most)
         if action is Action.TAKE_BACK:
             return seat_wishes.take_back(desk, session.id, user, actor, why)
-        return seat_wishes.lower_hand(desk, session.id, user, actor)
+        return seats.lower_hand(desk, session.id, user, actor)
     except UnknownName as error:
         return Deny("unknown_name", str(error))
 

@@ -162,12 +162,14 @@ def _is_seat(meeting: Meeting, user: str, server: Server | None) -> bool:
 
 
 def _awaits_collection(post: Post, meeting: Meeting, user: str) -> bool:
-    if not meeting.course.collect or meeting.session.cancelled_at is not None or user not in meeting.everybody:
+    session = meeting.session
+    wanted = (meeting.course.collect or session.exam) and session.cancelled_at is None
+    if not wanted or user not in meeting.everybody:
         return False
     end = meeting.end(user)
     if meeting.now >= end + (GPU_PATIENCE if meeting.course.gpus else COLLECTION_PATIENCE):
         return False
-    return user not in seat_life.collected(post.desk, meeting.session.id, end - COLLECTED_BEFORE)
+    return user not in seat_life.collected(post.desk, session.id, end - COLLECTED_BEFORE)
 
 
 def _save_all(post: Post, meeting: Meeting, users: list[str]) -> bool:

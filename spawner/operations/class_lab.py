@@ -10,7 +10,6 @@ from ..policy.handouts import Announcement, Delivery, Kind, Push
 from ..policy.model import Deny
 from . import announcements, handouts, seats
 from .desk import Desk
-from .seat_wishes import lower_hand
 
 MOST_MESSAGES = 100
 """That a seat is told; of more, the last."""
@@ -137,7 +136,7 @@ def set_hand(desk: Desk, user: str, server: str, raised: bool) -> Seat | Deny:
     _, session, role, _ = found
     if role in STAFF:
         return Deny("staff_seat", "Staff help those who raise a hand; their own seats have none.")
-    return seats.raise_hand(desk, session.id, user) if raised else lower_hand(desk, session.id, user, user)
+    return seats.raise_hand(desk, session.id, user) if raised else seats.lower_hand(desk, session.id, user, user)
 
 
 def taken(desk: Desk, user: str, server: str, deliveries: Sequence[Delivery]) -> Deny | None:

@@ -15,6 +15,7 @@ from ..policy.warmup import Pace, due, under_way
 from .desk import Desk
 from .leases import rewrite
 from .repairs import JANITOR
+from .seats import without_hand
 from .sessions import find_session
 
 _FEWEST, _LAST_STARTS = 3, 24  # starts of which one learns how long they take, and how many count
@@ -333,13 +334,18 @@ def prolong(desk: Desk, lease_id: str, until: datetime) -> bool:
 
 def ended(desk: Desk, session: str, user: str) -> bool:
     """Note that somebody's seat is over: its server has stopped, or is no seat any more."""
-
-    def noted(seat: Seat) -> Seat | None:
+    with desk.ledger.transaction() as books:
+        find_session(books, session)
+        seat = books.sessions.seat(session, user) or Seat(session, user)
         if seat.ended_at is not None:
-            return None
-        return replace(seat, ended_at=desk.clock(), wish=Wish.NONE, wished_by="", hand_at=None)
+            return False
+        books.sessions.put_seats([_over(books, seat, desk.clock())])
+        return True
 
-    return change(desk, session, user, noted)
+
+def _over(books: Books, seat: Seat, now: datetime) -> Seat:
+    lowered = without_hand(books, seat, JANITOR, now, "the seat has ended")
+    return replace(lowered, ended_at=now, wish=Wish.NONE, wished_by="")
 
 
 def cleared(desk: Desk, session: str) -> bool:
@@ -349,9 +355,7 @@ def cleared(desk: Desk, session: str) -> bool:
         if found.cleared_at is not None or found.warmed_at is None:
             return False
         seats = [seat for seat in books.sessions.seats(session) if seat.ended_at is None]
-        books.sessions.put_seats(
-            [replace(seat, ended_at=now, wish=Wish.NONE, wished_by="", hand_at=None) for seat in seats]
-        )
+        books.sessions.put_seats([_over(books, seat, now) for seat in seats])
         books.sessions.update(replace(found, cleared_at=now))
         return True
 

@@ -18,6 +18,7 @@ from .courses import find_in
 from .desk import Desk
 from .leases import rewrite
 from .pools import load_pool
+from .seats import without_hand
 from .sessions import find_session
 
 _LIVE = frozenset({Phase.WARMING, Phase.OPEN})
@@ -298,9 +299,8 @@ def take_back(desk: Desk, session: str, guest: str, actor: str, why: str = "") -
             return seat
         runs = seat.asked_at is not None and seat.ended_at is None
         changed = replace(
-            seat,
+            without_hand(books, seat, actor, now, why),
             given_back_at=now,
-            hand_at=None,
             wish=Wish.STOP if runs else Wish.NONE,
             wished_by=actor if runs else "",
         )
@@ -309,28 +309,7 @@ def take_back(desk: Desk, session: str, guest: str, actor: str, why: str = "") -
         return changed
 
 
-# --- hands and visits -------------------------------------------------------------------------------------------------
-
-
-def lower_hand(desk: Desk, session: str, user: str, actor: str) -> Seat:
-    """Lower somebody's hand; does nothing where it is not raised.
-
-    Raises
-    ------
-    UnknownName
-        If they have no seat in this session.
-    """
-    with desk.ledger.transaction() as books:
-        find_session(books, session)
-        seat = _seat(books, session, user)
-        if seat.hand_at is None:
-            return seat
-        now, lowered = desk.clock(), replace(seat, hand_at=None)
-        books.sessions.put_seats([lowered])
-        # For the report: the seat itself forgets.
-        before = {"user": user, "raised_at": _said(seat.hand_at)}
-        _note(books, now, actor, "seat.hand", session, before, {"user": user}, "")
-        return lowered
+# --- visits -----------------------------------------------------------------------------------------------------------
 
 
 def visit(desk: Desk, session: str, user: str, actor: str, why: str = "", *, ask: bool = True) -> Seat | Deny:

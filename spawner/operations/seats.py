@@ -207,10 +207,29 @@ def raise_hand(desk: Desk, session: str, user: str) -> Seat:
         return seat if seat.hand_at is not None else _put(books, replace(seat, hand_at=desk.clock()))
 
 
-def lower_hand(desk: Desk, session: str, user: str) -> Seat:
+def lower_hand(desk: Desk, session: str, user: str, actor: str) -> Seat:
+    """Lower somebody's hand; does nothing where it is not raised.
+
+    Raises
+    ------
+    UnknownName
+        If they have no seat in this session.
+    """
     with desk.ledger.transaction() as books:
-        find_session(books, session)
-        return _put(books, replace(_seat(books, session, user), hand_at=None))
+        found = find_session(books, session)
+        seat = books.sessions.seat(session, user)
+        if seat is None and books.courses.member(found.course, user) is None:
+            raise UnknownName(f"{user} has no seat in this session.")
+        return _put(books, without_hand(books, seat or Seat(session, user), actor, desk.clock()))
+
+
+def without_hand(books: Books, seat: Seat, actor: str, now: datetime, why: str = "") -> Seat:
+    """Give a seat whose hand is down, which is noted if it was up: a report tells of it, the seat itself forgets."""
+    if seat.hand_at is None:
+        return seat
+    before, after = {"user": seat.user, "raised_at": seat.hand_at.isoformat()}, {"user": seat.user}
+    books.audit.append(AuditEntry(now, actor, "seat.hand", f"session {seat.session}", before, after, why))
+    return replace(seat, hand_at=None)
 
 
 def _seat(books: Books, session: str, user: str) -> Seat:

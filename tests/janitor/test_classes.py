@@ -516,6 +516,22 @@ def test_work_is_collected_before_seats_stop(school: School) -> None:
     assert school.hub.servers == {}
 
 
+def test_an_exam_is_collected_before_its_seats_stop(school: School) -> None:
+    """All of their homes is, where the course names no folder."""
+    school.session = book(school.office, replace(COURSE, id="ex"), exam=True)
+    school.at(1)
+    school.hub.users |= {"ann"}
+    school.hub.run("ann", "ex")
+    seats.asked(school.office.desk, school.session.id, "ann")
+    seats.note(school.office.desk, school.session.id, "ann", ready_at=school.office.clock.now)
+    school.at(120)
+    school.settle(ending_steps)
+    assert ("ann", "ex") in school.hub.servers
+    school.at(123)
+    school.settle(ending_steps)
+    assert ("ann", "ex") not in school.hub.servers
+
+
 def test_gpus_are_back_within_a_minute(school: School) -> None:
     office = school.office
     office.fit(gpus(1))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from spawner.operations import class_reports, courses, leases, seat_wishes, seats, sessions
+from spawner.operations import class_reports, courses, leases, seat_life, seat_wishes, seats, sessions
 from spawner.operations.class_reports import Attendance, SessionReport
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Role, Session, Wish
@@ -35,7 +35,7 @@ def test_a_session(office: Office, session: Session) -> None:
     seats.note(desk, session.id, "ann", entered_at=office.clock.now)
     seats.raise_hand(desk, session.id, "ann")
     office.wait(4 * MINUTE)
-    seat_wishes.lower_hand(desk, session.id, "ann", "tom")
+    seats.lower_hand(desk, session.id, "ann", "tom")
     seat_wishes.visit(desk, session.id, "ann", "tom")
     seat_wishes.wish(desk, session.id, "ann", Wish.RESTART, "tom")
     seats.asked(desk, session.id, "ann")
@@ -71,6 +71,15 @@ def test_a_session(office: Office, session: Session) -> None:
     assert (report.leased_ms, report.idle_ms) == (2.75 * HOUR_MS, 0.5 * HOUR_MS)
     assert (report.unused_ms, report.wasted_ms) == (2.25 * HOUR_MS, 2.75 * HOUR_MS)
     assert report.usual_wait == timedelta(seconds=270)
+    # A hand that was up to the end stays in the report when the seat is over.
+    assert seat_life.ended(desk, session.id, "ann")
+    office.wait(HOUR)
+    last = row(class_reports.session_report(desk, session.id), "ann").hands[-1]
+    assert (last.raised_at, last.lowered_at, last.lowered_by) == (
+        session.ends_at,
+        session.ends_at + 5 * MINUTE,
+        "janitor",
+    )
     whole = class_reports.course_report(desk, "ml")
     assert [one.session.id for one in whole.sessions] == [session.id]
     assert (whole.used_ms, whole.wasted_ms) == (2.25 * HOUR_MS, 2.75 * HOUR_MS)

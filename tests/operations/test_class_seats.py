@@ -191,12 +191,12 @@ def test_a_guest_sits_where_a_seat_is_left(office: Office, session: Session) -> 
 def test_who_lowered_a_hand_is_kept(office: Office, session: Session) -> None:
     raised = seats.raise_hand(office.desk, session.id, "ann")
     office.wait(3 * MINUTE)
-    assert seat_wishes.lower_hand(office.desk, session.id, "ann", "tom").hand_at is None
+    assert seats.lower_hand(office.desk, session.id, "ann", "tom").hand_at is None
     entry = office.audit()[-1]
     assert raised.hand_at is not None
     assert entry.before == {"user": "ann", "raised_at": raised.hand_at.isoformat()}
     assert entry.at - raised.hand_at == 3 * MINUTE
-    assert seat_wishes.lower_hand(office.desk, session.id, "ann", "tom").hand_at is None
+    assert seats.lower_hand(office.desk, session.id, "ann", "tom").hand_at is None
     assert office.audit()[-1] == entry
 
 
@@ -254,8 +254,9 @@ def test_how_long_the_warm_up_takes(office: Office, session: Session) -> None:
     none = [Seat("s", f"u{number}") for number in range(10)]
     big = replace(session, seats=10)
     planned = class_board.warming(big, none, pace, NOW)
-    # Five rounds of 30 s and a look each: begun so that the last is ready at the bell.
-    assert (planned.begins_at, planned.expected_at) == (start - timedelta(seconds=175), start)
+    # Five rounds of 30 s and a look each, begun so early that one of the last may fail and be tried again.
+    again = timedelta(seconds=20 + 35)
+    assert (planned.begins_at, planned.expected_at) == (start - timedelta(seconds=175) - again, start - again)
     now = start - MINUTE
     ready = [replace(seat, asked_at=now - 10 * timedelta(seconds=1), ready_at=now) for seat in none[:4]]
     going = class_board.warming(big, [*ready, *none[4:]], pace, now)

@@ -261,7 +261,7 @@ def test_hands_keep_their_order(office: Office, session: Session) -> None:
     office.wait(MINUTE)
     seats.raise_hand(desk, session.id, "ann")
     assert seats.raise_hand(desk, session.id, "bob").hand_at == first.hand_at
-    assert seats.lower_hand(desk, session.id, "bob").hand_at is None
+    assert seats.lower_hand(desk, session.id, "bob", "tom").hand_at is None
     with pytest.raises(UnknownName, match="eve has no seat"):
         seats.raise_hand(desk, session.id, "eve")
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from spawner.console.readings import HeldReading, Holding, Readings
-from spawner.operations import courses, sessions
+from spawner.operations import courses, leases, seats, sessions
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Role, Seat, Session
 from spawner.policy.leases import Lease, LeaseState
@@ -105,3 +105,24 @@ def readings_of(office: Office, readings: Readings, students: int) -> None:
             for number, one in enumerate(held[:students])
         }
         readings.put({}, values)
+
+
+def end_class(office: Office, session: Session) -> None:
+    """Let the rest of a lesson pass; some GPUs did nothing for a while, and all hands are answered."""
+    desk = office.desk
+    with office.ledger.reading() as books:
+        held = [one for one in books.leases.open() if one.course == COURSE.id]
+        hands = [one.user for one in books.sessions.seats(session.id) if one.hand_at is not None]
+    for user in hands:
+        seats.lower_hand(desk, session.id, user, "tom")
+    office.clock.now = session.ends_at
+    with office.ledger.transaction() as books:
+        for number, one in enumerate(held):
+            books.leases.update(replace(one, idle_ms=number * 7 % 40 * 60_000), one)
+            known = next(seat for seat in books.sessions.seats(session.id) if seat.user == one.user)
+            if known.entered_at is not None:
+                books.sessions.put_seats([replace(known, active_at=session.ends_at - number % 6 * MINUTE)])
+    for one in held:
+        leases.release(desk, one.id, "expired")
+        leases.close(desk, one.id, office.clock.now)
+    office.wait(MINUTE)

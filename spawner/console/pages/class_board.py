@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from ...operations import announcements, handouts, seat_wishes
+from ...operations import announcements, handouts, seat_wishes, seats
 from ...policy.classes import Phase, Session
 from ...policy.handouts import Announcement
 from ...policy.model import Deny
@@ -177,7 +177,7 @@ def visit(user: User, here: Here, found: StaffOf, session: SessionOf) -> Respons
 
 @router.post(f"{_PATH}/hand")
 def lower_hand(user: User, request: Request, here: Here, found: StaffOf, session: SessionOf) -> Response:
-    seat_wishes.lower_hand(here.desk, session.id, user, found.caller.name)
+    seats.lower_hand(here.desk, session.id, user, found.caller.name)
     _ = here.pages.gettext(request)
     return go(request, board_path(here, session), _("Hands lowered: %(who)s.") % {"who": user})
 
