@@ -71,6 +71,7 @@ def take_the_choice(browser: Browser) -> None:
                 eventually(lambda user=user, options=options: berth.start_server(user, options).ok)
             page.set_viewport_size({"width": 1200, "height": 1020})
             _sign_in(page, berth)
+            _until_gpus_are_known(page)
             page.get_by_role("radio", name="GPU", exact=True).check()
             expect(page.get_by_role("group", name="If nothing is free")).to_be_visible()
             _take(page, "choose-gpu.png")
@@ -118,7 +119,10 @@ def _sign_in(page: Page, berth: Berth) -> None:
     page.get_by_label("Password:").fill(berth.credentials.user_password)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Start your server")).to_be_visible()
-    # The janitor brings in the GPUs some seconds after the hub's start.
+
+
+def _until_gpus_are_known(page: Page) -> None:
+    """The janitor brings them in some seconds after the hub's start."""
     eventually(lambda: page.reload() and page.get_by_text("free now").count())
 
 
@@ -132,6 +136,7 @@ def take_the_walk(browser: Browser) -> None:
     ):
         page.set_viewport_size({"width": 1200, "height": 640})
         _sign_in(page, berth)
+        _until_gpus_are_known(page)
         _take(page, "choose.png")
         page.get_by_role("button", name="Start", exact=True).click()
         page.wait_for_url(re.compile(r"/user/ann/lab"), timeout=120_000)

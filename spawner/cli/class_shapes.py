@@ -85,6 +85,7 @@ def member_data(member: Member) -> dict[str, Any]:
         "via": member.via,
         "added_at": exactly(member.added_at),
         "added_by": member.added_by,
+        "agreed_at": exactly(member.agreed_at),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..ledger import AuditEntry, Books
 from ..policy.classes import STAFF, Course, Phase, Role, Seat, Session, Wish
 from ..policy.handouts import Kind
-from ..policy.leases import Lease, LeaseState
+from ..policy.leases import Lease, LeaseState, TicketState
 from ..policy.warmup import Pace, due, under_way
 from .desk import Desk
 from .leases import rewrite
@@ -356,6 +356,11 @@ def cleared(desk: Desk, session: str) -> bool:
             return False
         seats = [seat for seat in books.sessions.seats(session) if seat.ended_at is None]
         books.sessions.put_seats([_over(books, seat, now) for seat in seats])
+        for ticket in books.tickets.waiting():
+            wish = ticket.request
+            # Nobody starts a seat that is over; who asked for one shall not stand in the queue for ever.
+            if wish.course == found.course and wish.ends_at is not None and wish.ends_at <= now:
+                books.tickets.update(replace(ticket, state=TicketState.CANCELLED), ticket)
         books.sessions.update(replace(found, cleared_at=now))
         return True
 

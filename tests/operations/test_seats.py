@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from spawner.errors import UnknownName
-from spawner.operations import courses, leases, seats, sessions
+from spawner.operations import courses, leases, seat_life, seats, sessions
 from spawner.operations.leases import Granted, Queued
 from spawner.operations.seats import Placed
 from spawner.operations.sessions import Plan, Planned
@@ -236,6 +236,23 @@ def test_a_place_in_the_queue_is_worth_nothing_after_the_session(office: Office,
     assert isinstance(late, Deny)
     assert late.code == "no_session"
     assert office.ticket(answer.ticket.id).state == "cancelled"
+
+
+def test_nobody_waits_for_a_seat_of_a_session_that_is_over(office: Office, session: Session) -> None:
+    office.clock.now = session.starts_at
+    office.running("dan", hours=24)
+    seat_life.asked(office.desk, session.id, "cyd")
+    office.clock.now = session.starts_at + session.grace
+    warm(office, session)
+    seats.give_back(office.desk, session.id)
+    for number in range(3):
+        office.granted(f"u{number}", hours=10)
+    answer, other = seat_request(office, "ann"), office.queued("hal")
+    assert isinstance(answer, Queued)
+    office.clock.now = session.ends_at
+    assert seat_life.cleared(office.desk, session.id)
+    assert office.ticket(answer.ticket.id).state == "cancelled"
+    assert office.ticket(other.id).state == "waiting"
 
 
 def test_seats_are_started_before_the_bell(office: Office, session: Session) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from spawner.console.readings import HeldReading, Holding, Readings
-from spawner.operations import courses, leases, seats, sessions
+from spawner.operations import courses, leases, seat_life, seats, sessions
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Role, Seat, Session
 from spawner.policy.leases import Lease, LeaseState
@@ -125,4 +125,5 @@ def end_class(office: Office, session: Session) -> None:
     for one in held:
         leases.release(desk, one.id, "expired")
         leases.close(desk, one.id, office.clock.now)
+    seat_life.cleared(desk, session.id)
     office.wait(MINUTE)
