@@ -115,6 +115,7 @@ c.TensorFlowSpawner.ledger_url = SecretStr(ledger_url)
 for field in SpawnerSettings.model_fields:
     setattr(c.TensorFlowSpawner, field, getattr(settings, field))
 c.TensorFlowSpawner.data_sets = settings.classes.data_sets
+c.TensorFlowSpawner.ask_students = settings.classes.ask_students
 c.JupyterHub.allow_named_servers = True
 # An engine that fails for everybody must not end the hub, which would take the pages that say so with it.
 c.Spawner.consecutive_failure_limit = 0

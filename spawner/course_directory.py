@@ -31,6 +31,7 @@ _COURSE = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # at least what `spawner.polic
 _SESSION = re.compile(r"[0-9a-z]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _READABLE = 0o755
+_BY_NAME = 0o711  # what is in it opens for who knows its name, a digest: nobody reads what is meant for another hour
 _LONGEST_NAME = 180  # bytes of a user's name in a file's; 255 is what Linux takes
 
 
@@ -49,10 +50,11 @@ class CourseDirectory:
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for mounted in (self.materials, self.pushes, self.collected):
+            modes = {self.materials: _READABLE, self.pushes: _BY_NAME, self.collected: _READABLE}
+            for mounted, mode in modes.items():
                 if not mounted.is_dir():
-                    mounted.mkdir(mode=_READABLE, exist_ok=True)
-                    mounted.chmod(_READABLE)  # whatever the umask says
+                    mounted.mkdir(mode=mode, exist_ok=True)
+                    mounted.chmod(mode)  # whatever the umask says
             # Git takes a repository for its owner's alone; seats see it read-only all the same.
             if os.geteuid() == 0 and self.materials.stat().st_uid != SEAT_UID:
                 os.chown(self.materials, SEAT_UID, SEAT_UID)

@@ -390,8 +390,8 @@ class ClassSettings(_Section):
     ask_students: bool = Field(
         True,
         description="Whether people whom an instructor has put on a roster are asked before its staff can enter their "
-        "seats, in which their homes are, and collect from them. Who follows a join link, or is put in by an admin, is "
-        "not asked.",
+        "seats, in which their homes are, put files into them, and collect from them. Who follows a join link, or is "
+        "put in by an admin, is not asked.",
     )
     starts_at_once: int = Field(
         8, ge=1, le=1000, description="Seats that are being started together, before a session and in it."

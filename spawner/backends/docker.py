@@ -64,6 +64,7 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
     )
     data_dir = Unicode(help="Directory for files that containers mount. Default: the working directory.", config=True)
     data_sets = SettingTrait(ClassSettings, "data_sets")
+    ask_students = SettingTrait(ClassSettings, "ask_students")
     remove = Bool(True, help="Containers are always removed: a restarted one would keep its old devices and limits.")
 
     @default("hub_id")
@@ -197,6 +198,7 @@ class TensorFlowSpawner(_SettingsTraits, LeasedDockerSpawner):
         if isinstance(seat, Deny):
             raise refusal(seat, 500 if seat.code.startswith("ledger_") else 403)
         self.seat = seat
+        self.course, self.of_staff = (seat.course.id, seat.staff) if seat is not None else ("", False)
         if seat is not None:
             self._steps.add(1, f"A seat in {seat.course.title}, until {seat.ends_at:%H:%M} UTC.")
             return seats.admit(self, seat, rules)

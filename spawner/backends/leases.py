@@ -23,7 +23,7 @@ from ..errors import BerthError, GpuRefused, LedgerUnavailable
 from ..operations import leases, offers
 from ..operations.desk import Desk
 from ..operations.inventory import doubt, gpus_of, slots_of
-from ..operations.seats import Placed
+from ..operations.seats import Placed, none_left
 from ..policy.gpus import Gpu, Slot
 from ..policy.leases import GpuRequest, Lease
 from ..policy.leasing import describe
@@ -62,6 +62,7 @@ class GpuLeaseMixin(HasTraits):
         self.gpus: tuple[Gpu, ...] = ()
         self.lease_id = ""
         self.seat: Placed | None = None
+        self.course, self.of_staff = "", False  # whose seat the server is that runs, and whether it is one of its staff
         self._asking: asyncio.Future[leases.Answer] | None = None
 
     @property
@@ -227,7 +228,9 @@ class GpuLeaseMixin(HasTraits):
         return Deny("engine_busy", "The server that you had before is still being removed. Try again in a minute.")
 
     async def _ask_once(self, wanted: GpuRequest, request: SpawnRequest) -> leases.Answer:
-        acquire = functools.partial(leases.acquire, first=self.seat is not None and self.seat.first)
+        acquire = functools.partial(leases.acquire)
+        if (seat := self.seat) is not None:
+            acquire = functools.partial(acquire, first=seat.first, unless=functools.partial(none_left, seat))
         self._asking = asyncio.ensure_future(self.operate(acquire, wanted, request.if_busy))
         answer = await asyncio.shield(self._asking)
         self._asking = None
@@ -314,16 +317,21 @@ class GpuLeaseMixin(HasTraits):
 
     def get_state(self) -> dict[str, Any]:
         state: dict[str, Any] = super().get_state()
-        return {**state, "lease": self.lease_id} if self.lease_id else state
+        if self.lease_id:
+            state = {**state, "lease": self.lease_id}
+        # The janitor reads it: a server is not a seat for being called like a course.
+        return {**state, "course": self.course, "staff": self.of_staff} if self.course else state
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self.lease_id = str(state.get("lease", ""))
+        self.course, self.of_staff = str(state.get("course", "")), bool(state.get("staff"))
 
     def clear_state(self) -> None:
         super().clear_state()
         self.lease_id, self.lease, self.slots, self.gpus = "", None, (), ()
         self.seat = None
+        self.course, self.of_staff = "", False
 
 
 def _none_here(request: SpawnRequest) -> leases.Answer:

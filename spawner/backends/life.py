@@ -12,12 +12,14 @@ from jupyterhub.utils import maybe_future
 
 from ..engine import containers, observe
 from ..engine.containers import LEASE_LABEL
+from ..engine.running import COURSE_VARIABLE
 from ..engine.view import HUB_LABEL
 from ..errors import BerthError, EngineUnavailable, LeaseLost
 from ..policy.leases import Lease
 from ..policy.names import exam_network_name, network_name
 from .leases import GpuLeaseMixin
 from .readiness import wait_until_ready
+from .seats import STAFF_VARIABLE
 from .watch import watch
 
 T = TypeVar("T")
@@ -126,6 +128,7 @@ class LeasedDockerSpawner(GpuLeaseMixin, DockerSpawner):
             self.log.warning("%s: %s", self._log_name, error)
         environment = dict(entry.split("=", 1) for entry in answer["Config"]["Env"] if "=" in entry)
         self.api_token = environment.get("JUPYTERHUB_API_TOKEN", "")
+        self.course, self.of_staff = environment.get(COURSE_VARIABLE, ""), STAFF_VARIABLE in environment
         self.orm_spawner.state = self.get_state()
         self.db.commit()
         self.log.info("%s: took back container %s", self._log_name, self.object_id[:12])

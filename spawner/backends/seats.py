@@ -19,6 +19,7 @@ from .requests import refusal
 
 COURSE_FILES = "/opt/berth/course"
 DATA = "/srv/data"
+STAFF_VARIABLE = "BERTH_COURSE_STAFF"
 _GROUPS = ("course-{}-students", "course-{}-staff")  # which the janitor keeps equal to the roster
 _NO_TERMINALS = ("--ServerApp.terminals_enabled=False",)
 
@@ -95,8 +96,7 @@ def environment(seat: Placed | None) -> dict[str, str]:
     return {
         COURSE_VARIABLE: course.id,
         "BERTH_COURSE_FOLDER": course.folder,
-        "BERTH_COURSE_BRANCH": course.branch,
-        **({"BERTH_COURSE_STAFF": "1"} if seat.staff else {}),
+        **({STAFF_VARIABLE: "1"} if seat.staff else {}),
         **({"BERTH_EXAM": "1"} if seat.session.exam else {}),
     }
 

@@ -183,6 +183,18 @@ def shortened_data(shortened: Shortened) -> dict[str, Any]:
     }
 
 
+def no_fit_data(found: NoFit) -> dict[str, Any]:
+    """Tell programs what would fit, as the API does."""
+    return {
+        "starts_at": exactly(found.starts_at),
+        "seats": found.fit.seats,
+        "times": [exactly(one) for one in found.fit.times],
+        "kinds": [
+            {"model": one.model, "kind": one.kind, "memory": one.memory, "seats": one.seats} for one in found.fit.kinds
+        ],
+    }
+
+
 def no_fit_words(found: NoFit) -> str:
     """Say that seats do not fit, and what would."""
     said = [found.denied.reason]

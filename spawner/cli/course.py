@@ -1,5 +1,7 @@
 """``berth course``: courses and who is in them."""
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TextIO
 
@@ -14,7 +16,7 @@ from ..policy.gpus import SlotKind
 from ..policy.handouts import check_push_path
 from ..policy.materials import check_materials
 from ..policy.model import AtEnd, Deny
-from ..policy.rosters import parse
+from ..policy.rosters import Roster, parse
 from ..units import parse_bytes
 from .arguments import LINE, SPAN, actor, why_option
 from .class_shapes import (
@@ -275,7 +277,7 @@ def _notes(desk: Desk, course: Course) -> list[str]:
     "--file",
     "roster",
     type=click.File(encoding="utf-8-sig"),
-    help="A roster: a name per line, or CSV with a heading; - reads what is piped in.",
+    help="A roster: a name per line, or CSV with a heading; - reads what is piped in. It lowers nobody's role.",
 )
 @said_why
 @json_option
@@ -285,20 +287,28 @@ def enrol(
     """Put USERs into a course, or give them another role; all of them or, where a name is wrong, nobody."""
     output = Output(as_json)
     names = [name.strip().lower() for name in users]
-    if roster is not None:
-        names += _read(roster, output)
+    read = Roster(()) if roster is None else _read(roster, output)
+    names += read.users
     if not names:
         raise click.UsageError("Name users, or give a roster with --file.")
     answer = operations.enrol(
-        Deployment.load().desk(), course_id, names, Role(role), actor(), why=why or "", agreed=True
+        Deployment.load().desk(),
+        course_id,
+        names,
+        Role(role),
+        actor(),
+        why=why or "",
+        agreed=True,
+        lower=roster is None,
+        roles=read.roles,
     )
     if isinstance(answer, Deny):
         output.refuse(answer.code, answer.reason)
-    output.say(_enrolled(answer, role, course_id))
+    output.say(_enrolled(answer, Role(role), read.roles, course_id))
     output.data({"added": list(answer.added), "changed": list(answer.changed), "kept": list(answer.kept)})
 
 
-def _read(roster: TextIO, output: Output) -> tuple[str, ...]:
+def _read(roster: TextIO, output: Output) -> Roster:
     try:
         text = roster.read()
     except UnicodeDecodeError:
@@ -309,13 +319,17 @@ def _read(roster: TextIO, output: Output) -> tuple[str, ...]:
         more = len(found.mistakes) - len(told)
         rest = f" And {more} more." if more else ""
         output.refuse("invalid_option", f"Nobody is put in; {roster.name} has mistakes. {' '.join(told)}{rest}")
-    return found.users
+    return found
 
 
-def _enrolled(answer: Enrolled, role: str, course_id: str) -> str:
-    said = f"{plural(len(answer.added), role)} added to {course_id}."
-    if answer.changed:
-        said += f" {', '.join(answer.changed)}: now {role}."
+def _enrolled(answer: Enrolled, role: Role, roles: Mapping[str, Role], course_id: str) -> str:
+    count = Counter(roles.get(name, role) for name in answer.added)
+    said = (
+        f"{', '.join(plural(count[one], one) for one in Role if count[one]) or plural(0, role)} added to {course_id}."
+    )
+    for one in Role:
+        if names := [name for name in answer.changed if roles.get(name, role) is one]:
+            said += f" {', '.join(names)}: now {one}."
     if answer.kept:
         said += f" Already there: {', '.join(answer.kept)}."
     return said

@@ -74,15 +74,15 @@ class Output:
         console = self._out if self._out.is_terminal else Console(highlight=False, width=_ONE_LINE)
         console.print(table, soft_wrap=False)
 
-    def refuse(self, code: str, reason: str) -> NoReturn:
-        """End the command with a refusal: exit status 1, the reason, its code."""
-        refuse(code, reason, as_json=self.as_json)
+    def refuse(self, code: str, reason: str, **more: Any) -> NoReturn:
+        """End the command with a refusal: exit status 1, the reason, its code; for programs more, as JSON has it."""
+        refuse(code, reason, as_json=self.as_json, **more)
 
 
-def refuse(code: str, reason: str, *, as_json: bool) -> NoReturn:
+def refuse(code: str, reason: str, *, as_json: bool, **more: Any) -> NoReturn:
     """Print a refusal for people, and for programs too where one reads; exit status 1."""
     if as_json:
-        click.echo(json.dumps({"error": {"code": code, "message": reason}}, indent=2))
+        click.echo(json.dumps({"error": {"code": code, "message": reason, **more}}, indent=2))
     click.echo(f"berth: {reason} [{code}]", err=True)
     raise SystemExit(1)
 

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 import click
 
-from ..operations import courses
+from ..operations import courses, session_changes
 from ..operations import seats as seat_operations
 from ..operations import sessions as operations
-from ..operations.sessions import Answer, NoFit, Plan, Planned
-from ..policy.classes import Late, seat_state
+from ..operations.session_changes import Change, Changed
+from ..operations.sessions import Answer, NoFit, Plan, Planned, Shortened
+from ..policy.classes import Late, Session, seat_state
 from ..policy.model import Deny
 from ..policy.recurrence import Span, Weekly, occurrences
 from .arguments import LINE, SINCE, SPAN, actor, why_option
 from .class_shapes import (
     SESSION_HEADINGS,
+    no_fit_data,
     no_fit_words,
     seat_data,
     seat_note,
@@ -78,7 +81,7 @@ class _Day(click.ParamType[date]):
 
 @click.group()
 def session() -> None:
-    """Reserve sessions of courses, cancel them, look at their seats."""
+    """Reserve sessions of courses, change or cancel them, look at their seats."""
 
 
 @session.command("list")
@@ -128,7 +131,7 @@ def show(session_id: str, as_json: bool) -> None:
         ("from", f"{minute(found.starts_at)} UTC"),
         ("until", f"{minute(found.ends_at)} UTC"),
         ("seats", str(found.seats)),
-        ("GPUs reserved from", f"{minute(found.starts_at - found.lead)} UTC" if found.reservation else ""),
+        ("GPUs reserved from", f"{minute(found.reserved_from)} UTC" if found.reservation else ""),
         ("unused seats go back", f"{minute(found.starts_at + found.grace)} UTC"),
         ("who comes later", found.late),
         ("exam mode", "yes" if found.exam else ""),
@@ -243,10 +246,8 @@ def _spans(
 
 
 def _tell(answer: Answer, output: Output, now: datetime, *, dry_run: bool) -> None:
-    if isinstance(answer, NoFit):
-        output.refuse(answer.denied.code, no_fit_words(answer))
-    if isinstance(answer, Deny):
-        output.refuse(answer.code, answer.reason)
+    if not isinstance(answer, Planned):
+        _refuse(answer, output)
     output.data(
         {
             "reserved": not dry_run,
@@ -257,21 +258,134 @@ def _tell(answer: Answer, output: Output, now: datetime, *, dry_run: bool) -> No
     _listed(answer, output, now, dry_run=dry_run)
 
 
+def _refuse(answer: NoFit | Deny, output: Output) -> NoReturn:
+    if isinstance(answer, NoFit):
+        output.refuse(answer.denied.code, no_fit_words(answer), **no_fit_data(answer))
+    output.refuse(answer.code, answer.reason)
+
+
 def _listed(answer: Planned, output: Output, now: datetime, *, dry_run: bool) -> None:
     count = plural(len(answer.sessions), "session")
     output.say(f"{count} would fit; nothing is reserved." if dry_run else f"{count} reserved.")
     output.listing(SESSION_HEADINGS, [session_row(one, now) for one in answer.sessions])
-    if answer.shortened:
-        output.say(
-            f"To make room, {plural(len(answer.shortened), 'lease')} {'would end' if dry_run else 'ends'} earlier:"
-        )
-        output.listing(
-            ("lease", "user", "ends (UTC)", "was to end (UTC)"),
-            [
-                (one.lease.id, one.lease.user, minute(one.ends_at), minute(one.lease.ends_at))
-                for one in answer.shortened
-            ],
-        )
+    _make_room(answer.shortened, output, dry_run=dry_run)
+
+
+def _make_room(shortened: Sequence[Shortened], output: Output, *, dry_run: bool) -> None:
+    if not shortened:
+        return
+    output.say(f"To make room, {plural(len(shortened), 'lease')} {'would end' if dry_run else 'ends'} earlier:")
+    output.listing(
+        ("lease", "user", "ends (UTC)", "was to end (UTC)"),
+        [(one.lease.id, one.lease.user, minute(one.ends_at), minute(one.lease.ends_at)) for one in shortened],
+    )
+
+
+@session.command()
+@click.argument("session_id", metavar="SESSION")
+@click.option("--from", "begins", type=_Local(), help="Moves it; it stays as long as it is, unless its end is given.")
+@click.option("--until", type=_Local(), help='Its end, such as "2027-03-01 16:00".')
+@click.option("--for", "length", type=SPAN, help="How long, instead of --until: 90m, 2h.")
+@click.option("--zone", type=_Zone(), default="UTC", show_default=True, help="Whose clocks these times are.")
+@click.option("--seats", type=click.IntRange(1, 100_000))
+@click.option("--title", type=LINE)
+@click.option(
+    "--lead", type=click.IntRange(0, 1440), metavar="MINUTES", help="Before the start: when seats are started."
+)
+@click.option("--grace", type=click.IntRange(0, 1440), metavar="MINUTES", help="After it: when unused seats go back.")
+@click.option("--late", type=click.Choice([str(late) for late in Late]), help="What is for those who come after that.")
+@click.option("--exam/--no-exam", default=None, help="Whether in exam mode.")
+@click.option("--terminals/--no-terminals", default=None, help="Whether seats have terminals.")
+@click.option("--dry-run", is_flag=True, help="Only tell whether it fits, and who would have to make room.")
+@click.option("--why", type=LINE, help="A reason; stands in the audit.")
+@json_option
+def change(
+    session_id: str,
+    begins: datetime | None,
+    until: datetime | None,
+    length: timedelta | None,
+    zone: ZoneInfo,
+    seats: int | None,
+    title: str | None,
+    lead: int | None,
+    grace: int | None,
+    late: str | None,
+    exam: bool | None,
+    terminals: bool | None,
+    dry_run: bool,
+    why: str | None,
+    as_json: bool,
+) -> None:
+    """Move a session, or make it larger, smaller, longer or shorter; where that does not fit, it stays as it is.
+
+    Once its seats are being started, only its end, title, grace and late policy change.
+    """
+    output = Output(as_json)
+    if until is not None and length is not None:
+        raise click.UsageError("Give --until or --for, not both.")
+    given = (begins, until, length, seats, title, lead, grace, late, exam, terminals)
+    if all(one is None for one in given):
+        raise click.UsageError("Say what is to change.")
+    desk = Deployment.load().desk()
+    starts_at, ends_at = _times(operations.find(desk, session_id), begins, until, length, zone)
+    wanted = Change(
+        starts_at,
+        ends_at,
+        seats,
+        title,
+        None if lead is None else timedelta(minutes=lead),
+        None if grace is None else timedelta(minutes=grace),
+        None if late is None else Late(late),
+        exam,
+        terminals,
+    )
+    if dry_run:
+        answer = session_changes.preview_change(desk, session_id, wanted)
+    else:
+        answer = session_changes.change(desk, session_id, wanted, actor(), why or "")
+    if not isinstance(answer, Changed):
+        _refuse(answer, output)
+    said = "It would fit; nothing is changed." if dry_run else "Session changed."
+    _tell_change(answer, said, output, desk.clock(), dry_run=dry_run)
+
+
+def _times(
+    was: Session, begins: datetime | None, until: datetime | None, length: timedelta | None, zone: ZoneInfo
+) -> tuple[datetime | None, datetime | None]:
+    """Give the begin and end that are asked for; None for as it is."""
+    if begins is None and until is None and length is None:
+        return None, None
+    start = was.starts_at if begins is None else _local(begins, zone)
+    end = start + (was.length if length is None else length) if until is None else _local(until, zone)
+    return (None if begins is None else start), end
+
+
+def _tell_change(answer: Changed, said: str, output: Output, now: datetime, *, dry_run: bool = False) -> None:
+    output.data(
+        {
+            "changed": not dry_run,
+            "session": session_data(answer.session, now),
+            "shortened": [shortened_data(one) for one in answer.shortened],
+        }
+    )
+    output.say(said)
+    output.listing(SESSION_HEADINGS, [session_row(answer.session, now)])
+    _make_room(answer.shortened, output, dry_run=dry_run)
+
+
+@session.command()
+@click.argument("session_id", metavar="SESSION")
+@click.option("--by", type=SPAN, required=True, help="How much later it ends: 15m, 1h.")
+@click.option("--why", type=LINE, help="A reason; stands in the audit.")
+@json_option
+def extend(session_id: str, by: timedelta, why: str | None, as_json: bool) -> None:
+    """Let a session last longer, also while it runs; until another class has its GPUs."""
+    output = Output(as_json)
+    desk = Deployment.load().desk()
+    answer = session_changes.extend(desk, session_id, by, actor(), why or "")
+    if not isinstance(answer, Changed):
+        _refuse(answer, output)
+    _tell_change(answer, f"It ends at {minute(answer.session.ends_at)} UTC.", output, desk.clock())
 
 
 @session.command()

@@ -106,11 +106,23 @@ class HubTokens(SecurityBase):
 
 
 async def form_of(request: Request) -> FormData | None:
-    """Read a browser's form; what calls with a token of its own sends none."""
+    """Read a browser's form; what calls with a token of its own sends none.
+
+    Raises
+    ------
+    Problem
+        422 for a NUL, which nobody types and no database keeps.
+    """
     if request.method in _SAFE or SESSION_COOKIE not in request.cookies:
         return None
     kind = request.headers.get("Content-Type", "").partition(";")[0]
-    return await request.form() if kind in _FORMS else None
+    if kind not in _FORMS:
+        return None
+    form = await request.form()
+    for name, value in form.multi_items():
+        if isinstance(value, str) and "\0" in value:
+            raise Problem(422, "invalid_request", f"{name}: there is a NUL character in it.")
+    return form
 
 
 def caller_of(

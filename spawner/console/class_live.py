@@ -11,7 +11,7 @@ from functools import cached_property
 
 from ..operations.class_board import ClassBoard, SeatView, class_board
 from ..operations.desk import Desk
-from ..policy.classes import SeatState
+from ..policy.classes import Role, SeatState
 from ..policy.warmup import Pace
 from .readings import INTERVAL, HeldReading, Readings
 from .watching import Watch
@@ -75,6 +75,11 @@ class Tile:
     @property
     def state(self) -> SeatState:
         return self.view.state
+
+    def opens_for(self, reader: str) -> bool:
+        """Tell whether there is a server that somebody of the staff may open: a student's, or their own."""
+        runs = self.view.seat.ready_at is not None and self.view.seat.ended_at is None
+        return runs and (self.view.role is Role.STUDENT or self.user == reader)
 
 
 class Sort(StrEnum):

@@ -106,6 +106,7 @@ class ClassPage:
             acts=self.acts,
             small=self.small,
             spark=spark,
+            me=found.caller.name,
         )
 
     @property

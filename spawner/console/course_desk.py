@@ -1,7 +1,7 @@
 """What the API and the pages of courses both do: from what people say to what operations take."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -185,14 +185,35 @@ def follow_group(here: Console, course: Course, actor: str) -> tuple[Enrolled, t
     return rosters.follow_group(here.desk, course.id, present, actor)
 
 
-def enrol(here: Console, within: InCourse, users: list[str], role: Role, why: str, via: str = "roster") -> Enrolled:
-    """Put people on a roster.
+def enrol(
+    here: Console,
+    within: InCourse,
+    users: Collection[str],
+    role: Role,
+    why: str,
+    via: str = "roster",
+    *,
+    lower: bool = True,
+    roles: Mapping[str, Role] | None = None,
+) -> Enrolled:
+    """Put people on a roster; see `spawner.operations.courses.enrol`.
 
     Raises
     ------
     Problem
     """
-    answer = courses.enrol(here.desk, within.course.id, users, role, within.caller.name, via, why, agreed=within.admin)
+    answer = courses.enrol(
+        here.desk,
+        within.course.id,
+        users,
+        role,
+        within.caller.name,
+        via,
+        why,
+        agreed=within.admin,
+        lower=lower,
+        roles=roles,
+    )
     if isinstance(answer, Deny):
         raise refused(answer)
     return answer

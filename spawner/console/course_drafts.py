@@ -58,7 +58,8 @@ def draft_of(course: Course, offered: Offer) -> Draft:
         gpus=str(course.gpus),
         kinds=tuple(sorted(course.kinds)),
         models=tuple(sorted(course.models)),
-        memory=f"{course.memory / _GIB:g}" if course.memory else "",
+        # All digits: programs set it in bytes, and saving a title is not to change what seats need.
+        memory=str(course.memory / _GIB).removesuffix(".0") if course.memory else "",
         at_end=course.at_end,
         source=source,
         address=course.materials if source == GIT else "",

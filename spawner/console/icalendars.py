@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-from icalendar import Calendar, Event
+from icalendar import Calendar, Event, vDuration
 
 from ..operations.feeds import Entry
 from ..policy.classes import STAFF
@@ -36,7 +36,7 @@ def calendar_text(
     calendar.add("name", title)
     calendar.add("x-wr-calname", title)
     calendar.add("refresh-interval", _LOOK_EVERY, parameters={"value": "DURATION"})
-    calendar.add("x-published-ttl", _LOOK_EVERY)
+    calendar.add("x-published-ttl", vDuration(_LOOK_EVERY))
     for entry in entries:
         calendar.add_component(_event(entry, address(entry), gettext, now))
     return bytes(calendar.to_ical())

@@ -3,14 +3,15 @@
 import zoneinfo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from ..operations import feeds, session_changes, sessions
+from ..ledger import AuditFilter
+from ..operations import feeds, listing, session_changes, sessions
 from ..operations.session_changes import Changed
 from ..operations.sessions import NoFit, Planned, Shortened
-from ..policy.classes import Course, Phase, Role, Session
+from ..policy.classes import STAFF, Course, Phase, Role, Session
 from ..policy.gpus import SlotKind
 from ..policy.model import Deny
 from .context import Console
@@ -20,7 +21,7 @@ from .languages import dated
 from .menu import N_
 from .rendering import Reader
 from .scopes import Scope
-from .session_forms import Gettext, Meant, Mistakes, Written, local_parts, read_form
+from .session_forms import Gettext, Meant, Mistakes, Written, local_parts, of_session, read_form
 
 LATE = {
     "first": N_("Goes first in the queue"),
@@ -32,8 +33,21 @@ KIND_WORDS = {
     SlotKind.MIG: N_("parts of GPUs (MIG)"),
     SlotKind.SHARED: N_("shares of GPUs"),
 }
+FIELDS = {
+    "date": N_("Day"),
+    "begins": N_("Begins"),
+    "ends": N_("Ends"),
+    "title": N_("Title"),
+    "seats": N_("Seats"),
+    "lead": N_("Seats are started, minutes before"),
+    "grace": N_("Unused seats go back, minutes after"),
+    "late": N_("Who comes late"),
+    "exam": N_("Exam"),
+    "terminals": N_("With terminals"),
+}
 LIVE = frozenset({Phase.PLANNED, Phase.WARMING, Phase.OPEN})
 _PAST = 20
+_CHANGES = frozenset({"session.change", "session.cancel", "session.collect"})  # each makes another version of it
 
 
 # --- before it is planned ---------------------------------------------------------------------------------------------
@@ -78,7 +92,7 @@ class Hint:
 
     @property
     def gpu_hours(self) -> float:
-        return sum(one.gpu_hours(self.gpus) for one in self.planned)
+        return sum(one.gpu_hours for one in self.planned)
 
 
 def look(here: Console, within: InCourse, written: Written, reader: Reader, _: Gettext, was: Session | None) -> Hint:
@@ -147,6 +161,33 @@ def _query(written: Written, **other: object) -> str:
     return urlencode(written.query(**other), doseq=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A session that somebody else has changed while a form for it was filled in.
+
+    Attributes
+    ----------
+    by, at
+        Who changed it last, and when.
+    rows
+        What differs: the field, as it is now, and as it was written; `FIELDS` has words for it.
+    """
+
+    by: str
+    at: datetime | None
+    rows: tuple[tuple[str, str | bool, str | bool], ...]
+
+
+def conflict_of(here: Console, now: Session, meant: Meant) -> Conflict:
+    """Compare a session as it is now with what a form means, by the clocks of the form's zone."""
+    theirs, mine = of_session(now, meant.zone), of_session(meant.change().of(now), meant.zone)
+    both = ((name, getattr(theirs, name), getattr(mine, name)) for name in FIELDS)
+    entries = listing.audit(here.desk, AuditFilter(action="session", subject=f"session {now.id}"), limit=20).entries
+    last = next((one for one in entries if one.action in _CHANGES), None)
+    rows = tuple(row for row in both if row[1] != row[2])
+    return Conflict(last.actor if last else "", last.at if last else None, rows)
+
+
 def usual(here: Console, within: InCourse, zone: zoneinfo.ZoneInfo) -> Written:
     """Give a form that is not filled in yet: a seat for each student, as many as the course may have."""
     with here.desk.ledger.reading() as books:
@@ -189,6 +230,8 @@ class Next:
         Whether it begins today, by the reader's clocks.
     card
         Whether it stands alone: it runs or is about to, or it is the next.
+    staff
+        Whether they are of the course's staff: their seats are started when they ask, and not by themselves.
     address
         Where their seat opens; empty while it does not run.
     """
@@ -198,11 +241,12 @@ class Next:
     phase: Phase
     today: bool
     card: bool
+    staff: bool
     address: str = ""
 
 
 def next_of(
-    here: Console, reader: Reader, addresses: Mapping[str, str], found: Iterable[tuple[Course, Session]]
+    here: Console, reader: Reader, addresses: Mapping[str, str], found: Iterable[tuple[Course, Session, Role]]
 ) -> list[Next]:
     """Give somebody's next sessions: those that run or begin within a week, four at the most.
 
@@ -213,7 +257,7 @@ def next_of(
     """
     now = here.clock()
     today = now.astimezone(reader.zone).date()
-    near = [(course, one) for course, one in found if one.starts_at < now + timedelta(days=7)]
+    near = [one for one in found if one[1].starts_at < now + timedelta(days=7)]
     return [
         Next(
             course,
@@ -221,9 +265,10 @@ def next_of(
             one.phase(now),
             one.starts_at.astimezone(reader.zone).date() == today,
             place == 0 or one.phase(now) in {Phase.WARMING, Phase.OPEN},
+            role in STAFF,
             addresses.get(course.id, ""),
         )
-        for place, (course, one) in enumerate(near[:4])
+        for place, (course, one, role) in enumerate(near[:4])
     ]
 
 

@@ -2,7 +2,7 @@
 
 import re
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -23,7 +23,13 @@ _FIELDS = ("title", "date", "begins", "ends", "seats", "lead", "grace", "late", 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The form's fields, as they were written."""
+    """The form's fields, as they were written.
+
+    Attributes
+    ----------
+    single
+        Whether it is of one session that there is already, which becomes no series.
+    """
 
     title: str = ""
     date: str = ""
@@ -36,6 +42,7 @@ class Written:
     exam: bool = False
     terminals: bool = True
     weekly: bool = False
+    single: bool = False
     weekdays: frozenset[int] = frozenset()
     last: str = ""
     skipped: str = ""
@@ -63,7 +70,8 @@ def written_in(form: FormData | QueryParams, usual: Written) -> Written:
         **said,
         exam=bool(form.get("exam")),
         terminals=bool(form.get("terminals")),
-        weekly=bool(form.get("weekly")),
+        weekly=bool(form.get("weekly")) and not usual.single,
+        single=usual.single,
         weekdays=days,
     )
 
@@ -83,6 +91,7 @@ def of_session(session: Session, zone: zoneinfo.ZoneInfo) -> Written:
         session.late.value,
         session.exam,
         session.terminals,
+        single=True,
         zone=zone.key,
     )
 
@@ -170,7 +179,9 @@ def read_form(written: Written, _: Gettext) -> Meant | Mistakes:
     found = _series(written, day, begins, ends, zone, wrong, _) if written.weekly else _single(day, begins, ends, zone)
     if found is None:
         return wrong
-    notes = tuple(_notes(found, begins, ends, zone, _)) if not written.weekly else ()
+    notes = tuple(
+        _series_notes(found, begins, ends, zone, _) if written.weekly else _notes(found, begins, ends, zone, _)
+    )
     minute = timedelta(minutes=1)
     return Meant(found, seats, title, lead * minute, grace * minute, late, written.exam, written.terminals, zone, notes)
 
@@ -271,22 +282,7 @@ def _days(text: str, wrong: Mistakes, _: Gettext) -> frozenset[date] | None:
 
 def _notes(spans: tuple[Span, ...], begins: time, ends: time, zone: zoneinfo.ZoneInfo, _: Gettext) -> list[str]:
     """Tell of times that clocks leave out on that day, or show twice."""
-    found = []
-    for moment, written in zip(spans[0], (begins, ends), strict=True):
-        local = moment.astimezone(zone)
-        clock = f"{written:%H:%M}"
-        if local.time() != written:
-            found.append(
-                _("There is no {clock} on that day, for clocks are put forward; {other} is meant.").format(
-                    clock=clock, other=f"{local:%H:%M}"
-                )
-            )
-        elif local.replace(fold=1).utcoffset() != local.replace(fold=0).utcoffset():
-            found.append(
-                _("There is {clock} twice on that day, for clocks are put back; the first is meant.").format(
-                    clock=clock
-                )
-            )
+    found = [note for moment, at in zip(spans[0], (begins, ends), strict=True) if (note := _note(moment, at, zone, _))]
     starts_at, ends_at = spans[0]
     said = datetime.combine(date.min, ends) - datetime.combine(date.min, begins)
     if said <= timedelta(0):
@@ -295,6 +291,31 @@ def _notes(spans: tuple[Span, ...], begins: time, ends: time, zone: zoneinfo.Zon
         minutes = (ends_at - starts_at) // timedelta(minutes=1)
         found.append(_("Clocks are changed meanwhile: it takes {minutes} minutes.").format(minutes=minutes))
     return found
+
+
+def _series_notes(
+    spans: tuple[Span, ...], begins: time, ends: time, zone: zoneinfo.ZoneInfo, _: Gettext
+) -> Iterator[str]:
+    """Tell on which days of a series clocks do so; each session is as long as the others."""
+    for starts_at, ends_at in spans:
+        day, last = starts_at.astimezone(zone).date(), ends_at.astimezone(zone)
+        if note := _note(starts_at, begins, zone, _):
+            yield f"{day}: {note}"
+        if last.time() != ends:
+            ends_then = _("Clocks are changed meanwhile: it ends at {clock}.").format(clock=f"{last:%H:%M}")
+            yield f"{day}: {ends_then}"
+
+
+def _note(moment: datetime, written: time, zone: zoneinfo.ZoneInfo, _: Gettext) -> str:
+    """Tell what clocks do with a time that was written; empty for nothing."""
+    local, clock = moment.astimezone(zone), f"{written:%H:%M}"
+    if local.time() != written:
+        return _("There is no {clock} on that day, for clocks are put forward; {other} is meant.").format(
+            clock=clock, other=f"{local:%H:%M}"
+        )
+    if local.replace(fold=1).utcoffset() != local.replace(fold=0).utcoffset():
+        return _("There is {clock} twice on that day, for clocks are put back; the first is meant.").format(clock=clock)
+    return ""
 
 
 def local_parts(moment: datetime, zone: zoneinfo.ZoneInfo) -> Mapping[str, str]:

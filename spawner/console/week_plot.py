@@ -125,6 +125,8 @@ class WeekPlotter:
         self, steps: Sequence[Step], total: int, begin: datetime, end: datetime, last: datetime
     ) -> Iterator[Block]:
         """Give the blocks of what leases hold, and of what is out of service, on a day; from the right."""
+        if not steps:  # the week is over
+            return
         ends = [*(step.at for step in steps[1:]), last]
         for step, until in zip(steps, ends, strict=True):
             starts_at, ends_at = max(step.at, begin), min(until, end)

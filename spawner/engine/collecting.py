@@ -2,7 +2,8 @@
 
 The home is walked by descriptors, no link is ever followed, and nothing but plain files of the home's own disk is
 read: whatever its owner swaps meanwhile, what is read lies in the home. Each file is in the archive with its content
-as of one moment where that can be had; the manifest says where it cannot, and what was left out.
+as of one moment where that can be had; the manifest says where it cannot, and what was left out. Whatever is in the
+home, what is held of it in memory is bounded; what is too much for that is counted.
 """
 
 import contextlib
@@ -11,10 +12,11 @@ import errno
 import gzip
 import hashlib
 import io
+import itertools
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -28,8 +30,12 @@ _CHUNK = 1 << 20
 _SMALL = 8 << 20  # bytes of a file that is read at once, and again if it changes meanwhile
 _TRIES = 3
 _MOST_FILES = 100_000
+_MOST_NAMES = 200_000  # of files, folders, links and all else that is looked at
+_LISTED = 32 << 20  # bytes of the manifest about files that are in the archive
+_NOTED = 8 << 20  # and about what is not, which shall not crowd those out
 _DEEPEST = 40  # folders in folders, of which each is open while those in it are read
 _SPARE = 256 << 20  # bytes of the archives' disk that are left to others, the ledger first
+_PACKING = 1  # quickly: others wait, and their homes change meanwhile
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TREE = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -70,6 +76,50 @@ class _Entry:
     note: str = ""
 
 
+class _Manifest:
+    """The table of what is in an archive and what is not: a line of it is kept as it will be written.
+
+    Attributes
+    ----------
+    unsaid
+        How many lines there is no room for.
+    """
+
+    def __init__(self) -> None:
+        self._text, self.unsaid = io.BytesIO(), 0
+        self._listed, self._noted = _LISTED, _NOTED
+        self._write(_row(_COLUMNS))
+
+    def add(self, entry: _Entry) -> None:
+        path = f"'{entry.path}" if entry.path.startswith(_FORMULA) else entry.path
+        when = "" if entry.mtime is None else entry.mtime.isoformat()
+        row = _row((path, entry.sha256, entry.size if entry.sha256 else "", when, entry.note))
+        left = self._listed if entry.sha256 else self._noted
+        if len(row) > left:
+            self.unsaid += 1
+        elif entry.sha256:
+            self._listed -= self._write(row)
+        else:
+            self._noted -= self._write(row)
+
+    def _write(self, row: bytes) -> int:
+        return self._text.write(row)
+
+    def finish(self) -> tuple[int, IO[bytes]]:
+        """Give the size and the content."""
+        if self.unsaid:
+            self._write(_row(("", "", "", "", f"and {self.unsaid} more, for which there is no room here")))
+        size = self._text.tell()
+        self._text.seek(0)
+        return size, self._text
+
+
+def _row(cells: Sequence[object]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
 @dataclass
 class _Work:
     """What is known of a collection while it goes on."""
@@ -80,7 +130,8 @@ class _Work:
     device: int
     room: Callable[[], int]
     pulse: Pulse
-    entries: list[_Entry] = field(default_factory=list)
+    manifest: _Manifest = field(default_factory=_Manifest)
+    names: int = 0
     files: int = 0
     size: int = 0
     left_out: int = 0
@@ -120,7 +171,7 @@ def take(
     try:
         digesting = _Digesting(file)
         with (
-            gzip.GzipFile("", "wb", 6, digesting, mtime=0) as packing,
+            gzip.GzipFile("", "wb", _PACKING, digesting, mtime=0) as packing,
             tarfile.open(fileobj=packing, mode="w|", format=tarfile.PAX_FORMAT) as tar,
         ):
             work = _Work(tar, prefix, most, os.fstat(top).st_dev, lambda: _room(file) - spare, pulse)
@@ -184,11 +235,12 @@ class _Digesting:
 
 def _walk(work: _Work, directory: int, at: PurePosixPath, depth: int) -> None:
     try:
-        with os.scandir(directory) as found:
-            names = sorted(entry.name for entry in found)
+        names, more = _names(work, directory)
     except OSError as error:  # such as of a disk that is failing
         _leave_out(work, str(at), error.strerror)
         return
+    if more:
+        _leave_out(work, str(at), f"{more} of what is in it, too many names", more)
     for name in names:
         work.pulse()
         path = at / name
@@ -206,19 +258,33 @@ def _walk(work: _Work, directory: int, at: PurePosixPath, depth: int) -> None:
             os.close(handle)
 
 
+def _names(work: _Work, directory: int) -> tuple[list[str], int]:
+    """List what is in a folder; gives how much more there is than may be looked at."""
+    with os.scandir(directory) as found:
+        names = sorted(entry.name for entry in itertools.islice(found, _MOST_NAMES - work.names))
+        work.names += len(names)
+        more = 0
+        for more, _ in enumerate(found, 1):
+            if not more % _MOST_NAMES:
+                work.pulse()
+    return names, more
+
+
 def _visit(work: _Work, handle: int, path: PurePosixPath, depth: int) -> None:
     status = os.fstat(handle)
     if stat.S_ISLNK(status.st_mode):
-        work.entries.append(
-            _Entry(str(path), note=f"a link to {os.readlink('', dir_fd=handle)}, which is not followed")
-        )
+        work.manifest.add(_Entry(str(path), note=f"a link to {os.readlink('', dir_fd=handle)}, which is not followed"))
     elif status.st_dev != work.device:
         _leave_out(work, str(path), "on another disk")
     elif stat.S_ISDIR(status.st_mode):
         if depth >= _DEEPEST:
             _leave_out(work, str(path), "too deep")
             return
-        inside = os.open(".", _TREE, dir_fd=handle)
+        try:
+            inside = os.open(".", _TREE, dir_fd=handle)
+        except OSError as error:
+            _leave_out(work, str(path), error.strerror)
+            return
         try:
             _walk(work, inside, path, depth + 1)
         finally:
@@ -226,7 +292,7 @@ def _visit(work: _Work, handle: int, path: PurePosixPath, depth: int) -> None:
     elif stat.S_ISREG(status.st_mode):
         _add(work, handle, path, status)
     else:
-        work.entries.append(_Entry(str(path), note="a pipe, socket or device"))
+        work.manifest.add(_Entry(str(path), note="a pipe, socket or device"))
 
 
 def _add(work: _Work, handle: int, path: PurePosixPath, status: os.stat_result) -> None:
@@ -241,7 +307,11 @@ def _add(work: _Work, handle: int, path: PurePosixPath, status: os.stat_result) 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     try:
         # The very file that was looked at, whatever its name leads to by now.
-        descriptor = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_CLOEXEC)
+        # Nor waiting for an owner who holds a lease on it (fcntl): that would take 45 s for each file.
+        descriptor = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except BlockingIOError:
+        _leave_out(work, str(path), "a program of its owner's holds it")
+        return
     except OSError as error:
         _leave_out(work, str(path), error.strerror)
         return
@@ -295,7 +365,8 @@ def _add_large(work: _Work, source: io.FileIO, path: PurePosixPath, before: os.s
 
 
 def _count(work: _Work, entry: _Entry) -> None:
-    work.entries.append(entry)
+    work.tar.getmembers().clear()  # it keeps all, and needs none
+    work.manifest.add(entry)
     work.files += 1
     work.size += entry.size
 
@@ -327,9 +398,9 @@ class _Exactly:
         return content
 
 
-def _leave_out(work: _Work, path: str, why: str | None) -> None:
-    work.left_out += 1
-    work.entries.append(_Entry(path, note=f"left out: {why}"))
+def _leave_out(work: _Work, path: str, why: str | None, count: int = 1) -> None:
+    work.left_out += count
+    work.manifest.add(_Entry(path, note=f"left out: {why}"))
 
 
 def _moment(status: os.stat_result) -> datetime | None:
@@ -343,17 +414,11 @@ def _moment(status: os.stat_result) -> datetime | None:
 
 
 def _add_manifest(work: _Work) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(_COLUMNS)
-    for one in work.entries:
-        path = f"'{one.path}" if one.path.startswith(_FORMULA) else one.path
-        when = "" if one.mtime is None else one.mtime.isoformat()
-        writer.writerow([path, one.sha256, one.size if one.sha256 else "", when, one.note])
-    content = text.getvalue().encode("utf-8", "backslashreplace")
-    member = tarfile.TarInfo(f"{work.prefix}/{MANIFEST}")
-    member.size, member.mode = len(content), 0o644
-    work.tar.addfile(member, io.BytesIO(content))
+    # Beside the folder with all else, in which there may be a file of any name.
+    member = tarfile.TarInfo(f"{work.prefix}-{MANIFEST}")
+    member.size, content = work.manifest.finish()
+    member.mode = 0o644
+    work.tar.addfile(member, content)
 
 
 def _problem(work: _Work) -> str:
@@ -364,7 +429,11 @@ def _problem(work: _Work) -> str:
         said.append(f"{_files(work.left_out - work.too_large)} left out")
     if work.changed:
         said.append(f"{_files(work.changed)} changed while read")
-    return f"{', '.join(said)}; the manifest says which." if said else ""
+    which = [f"{', '.join(said)}; the manifest says which."] if said else []
+    if work.manifest.unsaid:
+        lines = f"{work.manifest.unsaid} line{'' if work.manifest.unsaid == 1 else 's'}"
+        which.append(f"The manifest has no room for {lines} more.")
+    return " ".join(which)
 
 
 def _files(count: int) -> str:

@@ -10,6 +10,7 @@ from docker.errors import APIError, NotFound
 
 from ..errors import CacheNotWarmed
 from .client import engine_errors
+from .containers import state
 from .devices import GpuAccess
 from .view import HUB_LABEL
 
@@ -23,6 +24,22 @@ _PROGRAM = ["/usr/bin/tini", "-g", "--", "/opt/berth/bin/berth-warm-cache"]
 def cache_target(volume: str) -> str:
     """Say where a user's container has its model's volume; also what CUDA_CACHE_PATH is set to there."""
     return f"{CACHE_MOUNT}/{volume}"
+
+
+def is_under_way(client: docker.APIClient, volume: str) -> bool:
+    """Tell whether somebody fills a volume now; that may be what a process left that was killed.
+
+    Raises
+    ------
+    EngineUnavailable
+    """
+    with engine_errors():
+        found = state(client, _container(volume))
+    return found is not None and found.running
+
+
+def _container(volume: str) -> str:
+    return f"{volume}-warming"
 
 
 def warm_cache(
@@ -60,7 +77,7 @@ def warm_cache(
     EngineUnavailable
         If the engine does not answer.
     """
-    name = f"{volume}-warming"
+    name = _container(volume)
     with engine_errors():
         client.create_volume(volume, labels={HUB_LABEL: hub_id})
         _remove(client, name)

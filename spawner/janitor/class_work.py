@@ -34,6 +34,8 @@ class ClassWork:
     settled
         What a course was like, by id, when its users, groups and shares were last found to be as they should be; and
         when, by `time.monotonic`.
+    put_off
+        Seats whose work could not be collected, though that may pass, and how often that was: others go first.
     memory
         What containers were last given, by name, and since when their seats were ready.
     """
@@ -41,6 +43,7 @@ class ClassWork:
     asking: set[Key] = field(default_factory=set)
     saved: set[Key] = field(default_factory=set)
     settled: dict[str, tuple[object, float]] = field(default_factory=dict)
+    put_off: Counter[Key] = field(default_factory=Counter)
     memory: dict[str, tuple[int, datetime | None]] = field(default_factory=dict)
     _looking: threading.Lock = field(default_factory=threading.Lock)
     _counting: threading.Lock = field(default_factory=threading.Lock)

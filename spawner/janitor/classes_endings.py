@@ -1,6 +1,7 @@
 """How sessions end: told in time, documents saved, work collected, seats stopped, GPUs back in the pool."""
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,7 +14,7 @@ from ..policy.leases import LeaseState
 from ..policy.model import AtEnd, Deny
 from .class_work import Servers
 from .classes_seats import STOP_PATIENCE
-from .hub import HubUnavailable, Server
+from .hub import HubUnavailable, Server, Start
 from .post import Post
 from .steps import Step
 
@@ -28,6 +29,8 @@ COLLECTED_BEFORE = timedelta(minutes=2)
 COLLECTION_PATIENCE = timedelta(minutes=3)
 GPU_PATIENCE = timedelta(seconds=20)
 """The same for seats with GPUs, which are to be others' within a minute; homes can be collected afterwards, too."""
+RESTART_PATIENCE = timedelta(minutes=2)
+"""For which a seat that goes on without GPUs is tried to be started so."""
 _AT_ONCE = 24
 
 
@@ -140,30 +143,54 @@ def _end(post: Post, meeting: Meeting, servers: Servers) -> list[Step]:
         steps.append(Step(text, partial(_save_all, post, meeting, unsaved), slow=True))
     if ready := [user for user in saved if not _awaits_collection(post, meeting, user)]:
         text = f"stop the seats of {course}: {', '.join(ready)}"
-        steps.append(Step(text, partial(_stop_all, post, meeting, ready), slow=True))
+        steps.append(Step(text, partial(_all_of, post, meeting, ready, _stop), slow=True))
     gone = [
         seat.user
         for seat in meeting.seats.values()
-        if seat.ended_at is None and (seat.user, course) not in servers and meeting.end(seat.user) <= now
+        if seat.ended_at is None
+        and _is_none(meeting, servers.get((seat.user, course)))
+        and meeting.end(seat.user) <= now
     ]
+    again = [user for user in gone if _is_to_go_on(meeting, user, servers.get((user, course)))]
+    if again:
+        text = f"start the seats of {course} again without GPUs: {', '.join(again)}"
+        steps.append(Step(text, partial(_all_of, post, meeting, again, _leave), slow=True))
     for user in gone:
-        text = f"note that the seat {user}/{course} has ended"
-        steps.append(Step(text, partial(seat_life.ended, post.desk, session.id, user)))
+        if user not in again:
+            text = f"note that the seat {user}/{course} has ended"
+            steps.append(Step(text, partial(seat_life.ended, post.desk, session.id, user)))
     later = [seat for seat in meeting.seats.values() if seat.ended_at is None and meeting.end(seat.user) > now]
-    if not steps and not open_ones and not later and session.warmed_at is not None:
+    # What has not told yet what it is may be a seat.
+    unclear = [one for user in meeting.everybody if (one := servers.get((user, course))) and not one.told]
+    if not steps and not (open_ones or later or unclear) and session.warmed_at is not None:
         text = f"note that nothing of the session {session.id} of {course} runs any more"
         steps.append(Step(text, partial(_cleared, post, meeting)))
     return steps
 
 
 def _is_seat(meeting: Meeting, user: str, server: Server | None) -> bool:
-    """Tell whether a server is a seat of this session, and not of the next one."""
-    return server is not None and (server.started is None or server.started <= meeting.end(user))
+    """Tell whether a server is a seat of this session, and neither of the next one nor somebody's own."""
+    if server is None or server.course != meeting.course.id:
+        return False
+    return server.started is None or server.started <= meeting.end(user)
+
+
+def _is_none(meeting: Meeting, server: Server | None) -> bool:
+    """Tell whether somebody has no seat for sure: their server is their own, or there is none."""
+    return server is None or (server.told and server.course != meeting.course.id)
+
+
+def _is_to_go_on(meeting: Meeting, user: str, server: Server | None) -> bool:
+    """Tell whether a seat was stopped at its end and not started again without GPUs: it ran until then."""
+    seat = meeting.seat(user)
+    ran = seat.ready_at is not None and not seat.problem
+    wanted = server is None and bool(meeting.course.gpus) and _goes_on(meeting)
+    return wanted and ran and meeting.now < meeting.end(user) + RESTART_PATIENCE
 
 
 def _awaits_collection(post: Post, meeting: Meeting, user: str) -> bool:
     session = meeting.session
-    wanted = (meeting.course.collect or session.exam) and session.cancelled_at is None
+    wanted = session.exam or (meeting.course.collect and session.cancelled_at is None)
     if not wanted or user not in meeting.everybody:
         return False
     end = meeting.end(user)
@@ -185,31 +212,47 @@ def _save_all(post: Post, meeting: Meeting, users: list[str]) -> bool:
     return True
 
 
-def _stop_all(post: Post, meeting: Meeting, users: list[str]) -> bool:
-    def stop(user: str) -> bool:
+def _all_of(post: Post, meeting: Meeting, users: list[str], what: Callable[[Post, Meeting, str], bool]) -> bool:
+    def one(user: str) -> bool:
         try:
-            return _stop(post, meeting, user)
+            return what(post, meeting, user)
         except HubUnavailable as error:
-            _LOG.warning("The seat %s/%s is stopped later: %s", user, meeting.course.id, error)
+            _LOG.warning("The seat %s/%s is ended later: %s", user, meeting.course.id, error)
             return False
 
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="stop") as threads:
-        done = list(threads.map(stop, users))
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="end") as threads:
+        done = list(threads.map(one, users))
     post.classes.forget()
     return any(done)
 
 
 def _stop(post: Post, meeting: Meeting, user: str) -> bool:
-    hub, course, desk = post.require_hub(), meeting.course, post.desk
+    course, desk = meeting.course, post.desk
     if user not in meeting.everybody:  # staff's own: nobody's seat
         return _release_and_stop(post, course.id, user)
     if _goes_on(meeting) and not course.gpus:
         return seat_life.ended(desk, meeting.session.id, user)
     _release_and_stop(post, course.id, user)
-    seat_life.ended(desk, meeting.session.id, user)
+    return _leave(post, meeting, user)
+
+
+def _leave(post: Post, meeting: Meeting, user: str) -> bool:
+    """Start a seat whose server has stopped again without GPUs, where it goes on, and note that it is over.
+
+    In this order: a start that the hub cannot take now, or that its janitor does not live to ask for, is tried again.
+    """
+    course, patient = meeting.course, post.desk.clock() < meeting.end(user) + RESTART_PATIENCE
     if _goes_on(meeting):
-        hub.begin(user, course.id, {"profile": course.profile, "gpus": 0})
-    return True
+        try:
+            begun = post.require_hub().begin(user, course.id, {"profile": course.profile, "gpus": 0})
+        except HubUnavailable as error:
+            if error.passing and patient:
+                raise
+            _LOG.warning("The seat %s/%s does not go on without GPUs: %s", user, course.id, error)
+        else:
+            if begun is Start.BUSY and patient:
+                return False
+    return seat_life.ended(post.desk, meeting.session.id, user)
 
 
 def _release_and_stop(post: Post, course: str, user: str) -> bool:

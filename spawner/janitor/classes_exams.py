@@ -17,7 +17,7 @@ _STOP_PATIENCE = 60.0
 def strays(post: Post, meeting: Meeting, servers: Servers) -> frozenset[str]:
     """Find students whose server runs under the name of their seat in an exam, and is none.
 
-    It may be their own, from before they came into the course, or have gone on since an earlier session.
+    It has gone on since an earlier session of the course. Nobody's own server of that name is meant.
 
     Raises
     ------
@@ -27,7 +27,11 @@ def strays(post: Post, meeting: Meeting, servers: Servers) -> frozenset[str]:
     if not meeting.session.exam or meeting.over:
         return frozenset()
     course = meeting.course.id
-    found = {user for user in meeting.everybody if (one := servers.get((user, course))) is not None and one.ready}
+    found = {
+        user
+        for user in meeting.everybody
+        if (one := servers.get((user, course))) is not None and one.ready and one.course == course
+    }
     if not found - meeting.held:
         return frozenset()
     with engine_errors():

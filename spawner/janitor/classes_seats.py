@@ -1,7 +1,8 @@
 """Seats while their session runs: seen at the hub, wishes of their staff done, unused ones given back."""
 
 import logging
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 
 from ..engine.client import engine_errors
@@ -9,8 +10,10 @@ from ..engine.memory import set_memory
 from ..errors import LimitRefused
 from ..operations import seat_life, seats
 from ..operations.seat_life import Meeting
+from ..operations.seats import Placed
 from ..policy.admission import format_bytes
-from ..policy.classes import Seat, Wish, unused
+from ..policy.classes import TRIES, Seat, Wish
+from ..policy.leases import Lease
 from ..policy.names import container_name
 from .class_work import Servers
 from .classes_exams import stray_step, strays
@@ -35,11 +38,8 @@ def seat_steps(post: Post) -> list[Step]:
         return []
     servers = post.classes.servers(post.hub)
     steps = [
-        Step(
-            f"let the lease {lease.id} of {lease.user}/{meeting.course.id} last until {until:%H:%M:%S} UTC",
-            partial(seat_life.prolong, post.desk, lease.id, until),
-        )
-        for meeting, lease, until in seat_life.short_leases(post.desk)
+        Step(_evened(meeting, lease, end), partial(seat_life.even_out, post.desk, meeting.session.id, lease.user))
+        for meeting, lease, end in seat_life.short_leases(post.desk)
     ]
     for meeting in found:
         outside = strays(post, meeting, servers)
@@ -52,28 +52,44 @@ def seat_steps(post: Post) -> list[Step]:
     return steps
 
 
+def _evened(meeting: Meeting, lease: Lease, end: datetime) -> str:
+    whose = f"{lease.user}/{meeting.course.id}"
+    if end > lease.ends_at:
+        return f"let the lease {lease.id} of {whose} last until {end:%H:%M:%S} UTC"
+    return f"note that the seat {whose} lasts until {end:%H:%M:%S} UTC, as its lease does"
+
+
 def _wishes(meeting: Meeting) -> bool:
     return any(seat.wish for seat in meeting.seats.values())
 
 
 def _session_steps(post: Post, meeting: Meeting, servers: Servers) -> list[Step]:
     session, name, steps = meeting.session, meeting.course.id, []
-    present = [user for user in (*meeting.staff, *meeting.everybody) if (user, name) in servers]
+    everybody = (*meeting.staff, *meeting.everybody)
+    present = [user for user in everybody if (one := servers.get((user, name))) and one.course == name]
     if present and session.warmed_at is None and not meeting.over:
         text = f"note that the session {session.id} of {name} has begun: {present[0]} sits there"
         steps.append(Step(text, partial(seat_life.begun, post.desk, session.id)))
-    everybody = [meeting.seat(user) for user in meeting.everybody]
-    if left := unused(session, everybody, meeting.now):
-        names = ", ".join(seat.user for seat in left)
-        text = f"give back the seats of {name} to which nobody came: {names}"
-        steps.append(Step(text, lambda: bool(seats.give_back(post.desk, session.id))))
+    if (back := seats.goes_back(post.desk, session.id)) is not None:
+        names = ", ".join(seat.user for seat in back.seats)
+        what = f"the seats of {name} to which nobody came: {names}" if names else f"GPUs of {name} that no seat needs"
+        steps.append(Step(f"give back {what}", partial(_give_back, post, session.id)))
     return steps
+
+
+def _give_back(post: Post, session: str) -> bool:
+    if seats.goes_back(post.desk, session) is None:
+        return False
+    seats.give_back(post.desk, session)
+    return True
 
 
 def _seat_steps(post: Post, meeting: Meeting, user: str, server: Server | None) -> list[Step]:
     seat, whose = meeting.seat(user), f"{user}/{meeting.course.id}"
     if (meeting.session.id, user) in post.classes.asking or user in meeting.held:
         return []
+    if server is not None and not _is_seat(meeting, user, server):
+        return _of_another(post, meeting, seat, server, whose)
     if seat.wish is not Wish.NONE:
         text = f"{seat.wish} the seat {whose}, as {seat.wished_by or 'its staff'} wants"
         return [Step(text, partial(_grant, post, meeting, user, seat.wish), slow=True)]
@@ -102,16 +118,52 @@ def _is_new(seat: Seat, server: Server) -> bool:
     return since is None or (server.started is not None and server.started > since)
 
 
+def _is_seat(meeting: Meeting, user: str, server: Server) -> bool:
+    """Tell whether a server that is called like the course is a seat; who was of its staff has one that is to go."""
+    return server.course == meeting.course.id and (not server.staff or user in meeting.staff)
+
+
 # --- what is seen -----------------------------------------------------------------------------------------------------
+
+
+def _of_another(post: Post, meeting: Meeting, seat: Seat, server: Server, whose: str) -> list[Step]:
+    """Leave alone what is in the place of a seat, and let staff know whose own server it is."""
+    desk, session, problem = post.desk, meeting.session.id, _in_the_way(meeting, seat)
+    if not server.told or server.course == meeting.course.id:
+        return []
+    if seat.wish is not Wish.NONE:
+        text = f"tell that the seat {whose} cannot be had, as a server of {seat.user}'s own is called so"
+        return [Step(text, partial(seat_life.wish_done, desk, session, seat.user, seat.wish, problem))]
+    known = seat.problem == problem and seat.attempts >= TRIES
+    if known or meeting.over or seat.ended_at is not None or seat.given_back_at is not None:
+        return []
+
+    def stuck(found: Seat) -> Seat:
+        return replace(found, problem=problem, ready_at=None, attempts=max(found.attempts, TRIES))
+
+    text = f"note that a server of {seat.user}'s own is called like the seat {whose}"
+    return [Step(text, partial(seat_life.change, desk, session, seat.user, stuck))]
+
+
+def _in_the_way(meeting: Meeting, seat: Seat) -> str:
+    name = meeting.course.id
+    return f"{seat.user}'s own server {name} has this seat's name, and is left alone: {seat.user} has to stop it first."
 
 
 def _of_none(post: Post, meeting: Meeting, seat: Seat, whose: str) -> list[Step]:
     """Tell what became of a seat of which the hub has no server."""
+    if seat.problem and seat.problem == _in_the_way(meeting, seat):
+        text = f"let the seat {whose} start, now that {seat.user}'s own server has stopped"
+        return [Step(text, partial(seat_life.change, post.desk, meeting.session.id, seat.user, _anew))]
     if seat_life.starting(seat) and seat.asked_at is not None and meeting.now - seat.asked_at > _LOST:
         return [Step(f"find out what became of the seat {whose}", partial(_look_for, post, meeting, seat), slow=True)]
     if seat.ready_at is not None and not seat.problem:
         return [Step(f"note that the seat {whose} has stopped", partial(_gone, post, meeting, seat), slow=True)]
     return []
+
+
+def _anew(seat: Seat) -> Seat:
+    return replace(seat, problem="", asked_at=None, attempts=0)
 
 
 def _look_for(post: Post, meeting: Meeting, seat: Seat) -> bool:
@@ -147,6 +199,9 @@ def _fail(post: Post, session: str, user: str, problem: str, why: str, still: "s
 
 
 def _asked(post: Post, meeting: Meeting, user: str, server: Server) -> bool:
+    # One that the hub refuses is seen for a moment, too, and shall not count as a start that was allowed.
+    if not isinstance(seats.placed(post.desk, user, meeting.course.id), Placed):
+        return False
     seat_life.asked(post.desk, meeting.session.id, user, server.started)
     return True
 

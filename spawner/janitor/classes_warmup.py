@@ -82,7 +82,8 @@ def start_seat(post: Post, meeting: Meeting, user: str) -> bool:
         if begun is Start.BUSY:
             seat_life.not_asked(desk, session, user)
             return False
-        if begun in {Start.READY, Start.THERE} and (took := seat_life.ready(desk, session, user)) is not None:
+        # What ran already may be somebody's own server: whether it is the seat is seen where the hub lists it.
+        if begun is Start.READY and (took := seat_life.ready(desk, session, user)) is not None:
             work.started(took.total_seconds())
     return True
 

@@ -14,10 +14,12 @@ from ..operations.collections import ToCollect
 from ..policy.handouts import Collected
 from ..policy.names import exam_volume_name, home_volume_name
 from ..state import StateDirectory
+from .class_work import Key
 from .post import Post
 from .steps import Step
 
 _LOG = logging.getLogger("berth.janitor")
+_AT_A_TURN = 24  # seats; a class of hundreds holds up no other's for longer than these take
 
 
 class _Stopped(Exception):
@@ -30,18 +32,31 @@ def places_of(post: Post) -> Places:
 
 
 def collection_steps(post: Post) -> list[Step]:
-    """Collect the work of sessions that are over, and what staff have asked for; seats side by side."""
+    """Collect the work of sessions that are over, and what staff have asked for; some of it at a turn."""
+    found = collections.due(post.desk, ask=post.settings.classes.ask_students)
+    found.sort(key=lambda one: post.classes.put_off[_key(one)])
     return [
         Step(
             f"collect {one.folder or 'all'} of {one.user}'s home for {one.course.id}",
             partial(_collect, post, one),
             slow=True,
         )
-        for one in collections.due(post.desk, ask=post.settings.classes.ask_students)
+        for one in found[:_AT_A_TURN]
     ]
 
 
+def _key(wanted: ToCollect) -> Key:
+    return wanted.session.id, wanted.user
+
+
 def _collect(post: Post, wanted: ToCollect) -> bool:
+    post.classes.put_off[_key(wanted)] += 1
+    done = _take(post, wanted)
+    del post.classes.put_off[_key(wanted)]
+    return done
+
+
+def _take(post: Post, wanted: ToCollect) -> bool:
     if post.stopping.is_set():
         return False
     taken_at = post.desk.clock()

@@ -14,7 +14,7 @@ from ..policy.classes import Course
 from ..policy.materials import check_materials
 from ..state import StateDirectory
 from .course_collections import places_of
-from .git import Git
+from .git import Git, left_behind
 from .materials_fetch import fetch, public_only
 from .materials_snapshot import snapshot
 from .post import Post
@@ -43,7 +43,7 @@ def _freshen(post: Post, course: Course, was: MaterialsState | None) -> bool:
     now = post.desk.clock()
     # What seats get stays until there is something else.
     state = (
-        replace(was, tried_at=now, source=course.materials, wanted=course.branch, problem="", left_out=())
+        replace(was, tried_at=now, source=course.materials, wanted=course.branch, problem="", failures=0, left_out=())
         if was is not None
         else MaterialsState(course.materials, course.branch, now)
     )
@@ -54,7 +54,8 @@ def _freshen(post: Post, course: Course, was: MaterialsState | None) -> bool:
     except CourseFilesFailed as error:
         if was is None or was.problem != str(error):
             _LOG.warning("The materials of %s: %s", course.id, error)
-        state = replace(state, problem=str(error))
+        again = was is not None and was.problem == str(error)
+        state = replace(state, problem=str(error), failures=1 + (was.failures if was is not None and again else 0))
     materials.keep_state(places, course.id, state)
     return was is None or (was.commit, was.problem) != (state.commit, state.problem)
 
@@ -93,7 +94,7 @@ def tidy_steps(post: Post) -> list[Step]:
 
 def _left_over(post: Post, course: str, directory: CourseDirectory) -> list[os.PathLike[str]]:
     old = time.time() - _LEFT_OVER
-    parts = list(directory.path.glob(".part-*"))
+    parts = [*directory.path.glob(".part-*"), *left_behind(directory.materials)]
     named = handouts.unnamed(post.desk, course)
     pushed = [path for path in directory.pushes.glob("*") if path.name not in named]
     return [path for path in (*parts, *pushed) if path.lstat().st_mtime < old]

@@ -22,7 +22,11 @@ _PASSED_ON = (
     *("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"),
 )
 _LARGEST = 2 << 30  # bytes of one file that git may write, which is all that it fetches at once
+_SPARE = 1 << 30  # bytes that are left to others on the disk, the ledger among them
+_MOST = 2 * _LARGEST  # bytes of a repository with all that it was
 _MOST_WORDS = 1 << 12
+_LEFT_BEHIND = ("tmp_*", ".tmp-*", "*.temp", "*.prev")  # as git, and its helpers, call files that they write
+_WORDLESS = ["fetch-pack: invalid index-pack output"]  # which says what is wrong, unless something ended it
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -67,7 +71,11 @@ class Git:
     certificates: Path | None = None
 
     def initialise(self) -> None:
-        """Make it a repository where it is none; the directory is there, and stays."""
+        """Make it a repository where it is none; the directory is there, and stays.
+
+        What was left in it goes: nothing else works on it now.
+        """
+        self._clear()
         if not (self.directory / "HEAD").exists():
             self.run("init", "--bare", "--quiet", "--template=", "--initial-branch=main", what="The repository")
 
@@ -126,10 +134,18 @@ class Git:
                 _close(process)
                 process.wait()
                 timer.cancel()
+                if process.returncode:
+                    self._clear()
             if late.is_set():
                 raise CourseFilesFailed(f"{what}: git has not ended within {self.patience:g} s.")
             if fail and (process.returncode or broken):
                 raise CourseFilesFailed(f"{what}: {_words(complaints, process.returncode)}")
+
+    def _clear(self) -> None:
+        # Each try would leave as much again as git may write.
+        for path in left_behind(self.directory):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def _environment(self) -> dict[str, str]:
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -166,11 +182,36 @@ class Git:
             if name != head:
                 self.run("update-ref", "-d", name, what=what)
 
+    def make_room(self, what: str) -> None:
+        """See to it that there is room for what is fetched, or written, next.
+
+        Raises
+        ------
+        CourseFilesFailed
+            If the disk is almost full, or the repository is too large with all that nobody has removed from it.
+        """
+        there = os.statvfs(self.directory)
+        if there.f_bavail * there.f_frsize < _LARGEST + _SPARE:
+            raise CourseFilesFailed(f"{what}: the hub's disk is almost full; tell an admin.")
+        if self._size() > _MOST:
+            # A history that is replaced again and again; clones that go on have what they read open.
+            self.run("gc", "--prune=now", "--quiet", what=what)
+            if self._size() > _MOST:
+                raise CourseFilesFailed(f"{what}: it is too large; give large files to seats as a data set.")
+
+    def _size(self) -> int:
+        return sum(path.lstat().st_size for path in self.directory.glob("objects/*/*"))
+
     def tidy(self) -> None:
         """Pack what has come to lie loose; what is not used any more goes after two weeks."""
         for crash in self.directory.glob("fast_import_crash_*"):
             crash.unlink(missing_ok=True)
         self.run("gc", "--auto", "--quiet", what="The repository could not be packed", fail=False)
+
+
+def left_behind(directory: Path) -> list[Path]:
+    """List what programs that were ended have left in a repository: git looks at none of it ever again."""
+    return [path for pattern in _LEFT_BEHIND for path in directory.glob(f"objects/*/{pattern}")]
 
 
 def _end(process: "subprocess.Popen[bytes]", late: threading.Event | None = None) -> None:
@@ -192,6 +233,6 @@ def _words(complaints: IO[bytes], code: int) -> str:
     lines = complaints.read(_MOST_WORDS).decode("utf-8", "replace").splitlines()
     said = [line.partition(": ")[2] or line for line in lines if line.startswith(("fatal:", "error:"))]
     signs = (f"died of signal {signal.SIGXFSZ:d}", "File too large")
-    if code == -signal.SIGXFSZ or any(sign in line for sign in signs for line in lines):
+    if said == _WORDLESS or code == -signal.SIGXFSZ or any(sign in line for sign in signs for line in lines):
         return "it is too large; give large files to seats as a data set."
     return (" ".join(dict.fromkeys(said[:3])) or " ".join(lines[-2:]) or f"git ended with {code}").rstrip(".") + "."

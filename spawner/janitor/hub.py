@@ -58,6 +58,9 @@ class Server:
         What is under way: ``spawn``, ``stop``, ``check`` or nothing.
     started, active
         When it was asked for, and when it was last seen in use; by the hub's clock.
+    course, staff
+        Whose seat it is, and whether it is one of that course's staff. Empty for somebody's own server, and as long as
+        one that starts has not told.
     """
 
     user: str
@@ -66,6 +69,13 @@ class Server:
     pending: str
     started: datetime | None
     active: datetime | None
+    course: str = ""
+    staff: bool = False
+
+    @property
+    def told(self) -> bool:
+        """Whether it is known what it is."""
+        return self.ready or bool(self.course)
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,7 @@ class Hub:
         for user in self._pages("users?state=active"):
             try:
                 for name, told in user["servers"].items():
+                    state = told["state"] or {}
                     found[user["name"], name] = Server(
                         user["name"],
                         name,
@@ -170,6 +181,8 @@ class Hub:
                         told["pending"] or "",
                         _time(told["started"]),
                         _time(told["last_activity"]),
+                        str(state.get("course", "")),
+                        bool(state.get("staff")),
                     )
             except (LookupError, TypeError, AttributeError, ValueError) as error:
                 raise _odd(str(user)) from error

@@ -80,6 +80,7 @@ def fetch(git: Git, address: str, branch: str, settings: Collection[str] = ()) -
     """
     what = f"The materials at {address} cannot be fetched"
     git.initialise()
+    git.make_room(what)
     if not branch:
         said = git.run("ls-remote", "--symref", "--", address, "HEAD", what=what, settings=tuple(settings))
         found = _DEFAULT.search(said)

@@ -1,6 +1,7 @@
-"""Courses, and who is in them."""
+"""Courses, who is in them, and whose seats their staff were let into."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from sqlalchemy import delete, func, insert, select, update
 
@@ -9,7 +10,7 @@ from . import tables
 from .memory import Work
 from .records import Record
 
-_courses, _members = tables.courses, tables.members
+_courses, _members, _shares = tables.courses, tables.members, tables.seat_shares
 _COURSE = Record(Course, _courses, renamed={"most_ahead": "most_ahead_ms"})
 _MEMBER = Record(Member, _members, renamed={"user": "username"})
 
@@ -74,3 +75,23 @@ class CourseStore:
         self._work.touch(_members)
         query = delete(_members).where(_members.c.course == course, _members.c.username.in_(users))
         return self._work.connection.execute(query).rowcount
+
+    # --- whose seats staff were let into ------------------------------------------------------------------------------
+
+    def shares(self, course: str) -> list[tuple[str, str]]:
+        """List whose seats who was let into, and was not kept out of since: owner and user."""
+        query = select(_shares.c.owner, _shares.c.username).where(_shares.c.course == course)
+        rows = self._work.connection.execute(query.order_by(_shares.c.owner, _shares.c.username))
+        return [(owner, user) for owner, user in rows]
+
+    def put_share(self, course: str, owner: str, user: str, at: datetime) -> None:
+        """Note that somebody is let into a seat."""
+        self.remove_share(course, owner, user)
+        row = {"course": course, "owner": owner, "username": user, "given_at": at}
+        self._work.connection.execute(insert(_shares), row)
+
+    def remove_share(self, course: str, owner: str, user: str) -> bool:
+        """Forget that somebody was let into a seat; False if nothing was noted."""
+        self._work.touch(_shares)
+        query = delete(_shares).where(_shares.c.course == course, _shares.c.owner == owner, _shares.c.username == user)
+        return self._work.connection.execute(query).rowcount > 0

@@ -42,6 +42,10 @@ class SessionStore:
         uncleared = and_(_sessions.c.warmed_at.is_not(None), _sessions.c.cleared_at.is_(None))
         return self._read(or_(and_(_sessions.c.cancelled_at.is_(None), _sessions.c.ends_at > now), uncleared))
 
+    def called_off(self, since: datetime) -> list[Session]:
+        """List what was called off since then, after its first seat had been asked for; by start."""
+        return self._read(_sessions.c.cancelled_at > since, _sessions.c.warmed_at.is_not(None))
+
     def insert(self, sessions: Sequence[Session]) -> None:
         self._work.touch(_sessions)
         self._work.connection.execute(insert(_sessions), [_SESSION.row(session) for session in sessions])
@@ -62,6 +66,12 @@ class SessionStore:
         query = select(*_SEAT.columns).where(_seats.c.session == session, _seats.c.username == user)
         row = self._work.connection.execute(query).first()
         return None if row is None else _SEAT.value(row)
+
+    def prolonged(self, course: str) -> list[Seat]:
+        """List the seats of all sessions of a course that were given more time."""
+        query = select(*_SEAT.columns).join(_sessions, _sessions.c.id == _seats.c.session)
+        query = query.where(_sessions.c.course == course, _seats.c.until.is_not(None))
+        return [_SEAT.value(row) for row in self._work.connection.execute(query)]
 
     def last_starts(self, count: int) -> list[timedelta]:
         """Tell how long the last seats took from their request until they were ready, the last first."""

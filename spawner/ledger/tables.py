@@ -336,6 +336,15 @@ members = Table(
     Column("agreed_at", UtcMs),
 )
 
+seat_shares = Table(
+    "seat_shares",
+    metadata,
+    Column("course", Words, primary_key=True),
+    Column("owner", Words, primary_key=True),
+    Column("username", Words, primary_key=True),
+    Column("given_at", UtcMs, nullable=False),
+)
+
 sessions = Table(
     "sessions",
     metadata,
@@ -349,7 +358,9 @@ sessions = Table(
     Column("title", Words, nullable=False),
     Column("lead_ms", Length, nullable=False),
     Column("grace_ms", Length, nullable=False),
+    Column("gpus", Integer, nullable=False),
     Column("reservation", Words, nullable=False),
+    Column("reserved_at", UtcMs),
     Column("series", Words, nullable=False, index=True),
     Column("late", Choice(Late), nullable=False),
     Column("exam", Boolean, nullable=False),

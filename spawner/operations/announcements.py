@@ -9,7 +9,9 @@ from .desk import Desk
 from .sessions import find_session
 
 LONGEST_TEXT = 1000
-"""Characters of a message: what a notification can show."""
+"""Characters of a message; a notification shows the first 140 of them, and the class's panel all."""
+BY_ITS_WORD = "as the seat's server says"
+"""Why something is in the audit that a container has said, which belongs to its student."""
 _OF_PEOPLE = frozenset({Kind.BROADCAST, Kind.PERSONAL})
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..ledger import AuditEntry, Books
 from ..policy.classes import Course, Session
-from ..policy.gpus import Gpu, GpuState, Slot
+from ..policy.gpus import Gpu, Slot
 from .desk import Desk
+from .inventory import can_be_borrowed
 
 WARMED = "cache.warmed"
 TAKES = timedelta(minutes=30)
@@ -50,6 +51,7 @@ def coming(desk: Desk, ahead: timedelta) -> list[tuple[Session, Course]]:
 def cold(desk: Desk, sessions: Sequence[tuple[Session, Course]], volume_of: Callable[[str], str]) -> list[Cold]:
     """List the caches that sessions will want and that nobody has warmed yet, each with a GPU that is free for it."""
     with desk.ledger.reading() as books:
+        now = desk.clock()
         slots, gpus = {slot.id: slot for slot in books.gpus.slots()}, books.gpus.all()
         found: dict[str, Cold] = {}
         for session, course in sessions:
@@ -59,19 +61,11 @@ def cold(desk: Desk, sessions: Sequence[tuple[Session, Course]], volume_of: Call
                 volume = volume_of(model)
                 if volume in found or _warmed(books, volume):
                     continue
-                for gpu in gpus:
-                    if gpu.model == model and not gpu.simulated and _is_free(desk, books, gpu):
-                        slot = next(slot for slot in slots.values() if slot.gpu == gpu.uuid)
-                        found[volume] = Cold(gpu, slot, volume, course.id, course.profile)
-                        break
+                gpu = _free_for(books, gpus, model, now)
+                if gpu is not None:
+                    slot = next(slot for slot in slots.values() if slot.gpu == gpu.uuid)
+                    found[volume] = Cold(gpu, slot, volume, course.id, course.profile)
         return list(found.values())
-
-
-def is_free(desk: Desk, uuid: str) -> bool:
-    """Tell whether nobody holds a slot of a GPU."""
-    with desk.ledger.reading() as books:
-        held = {slot for lease in books.leases.open() for slot in lease.slots}
-        return not any(slot.id in held for slot in books.gpus.slots() if slot.gpu == uuid)
 
 
 def note_warmed(desk: Desk, volume: str, actor: str, found: Mapping[str, Any]) -> None:
@@ -84,15 +78,15 @@ def _warmed(books: Books, volume: str) -> bool:
     return any(entry.action == WARMED for entry in books.audit.list(subject=f"cache {volume}"))
 
 
-def _is_free(desk: Desk, books: Books, gpu: Gpu) -> bool:
-    now = desk.clock()
-    mine = {slot.id for slot in books.gpus.slots() if slot.gpu == gpu.uuid}
-    held = {slot for lease in books.leases.open() for slot in lease.slots}
-    soon = {
-        slot
-        for one in books.reservations.upcoming(now)
-        if one.starts_at < now + TAKES and not one.cancelled
-        for slot in one.slots
-    }
-    usable = gpu.state is GpuState.IN_SERVICE and gpu.healthy
-    return usable and bool(mine) and mine.isdisjoint(held | soon)
+def _free_for(books: Books, gpus: Sequence[Gpu], model: str, now: datetime) -> Gpu | None:
+    """Choose a GPU of a model that can be borrowed: one that is reserved for as late as can be."""
+    able = [gpu for gpu in gpus if gpu.model == model and not gpu.simulated]
+    able = [gpu for gpu in able if can_be_borrowed(books, gpu, now + TAKES, now)]
+    of_slots = {slot.id: slot.gpu for slot in books.gpus.slots()}
+    first: dict[str, datetime] = {}
+    for one in books.reservations.upcoming(now):  # by start
+        for slot in one.slots:
+            first.setdefault(of_slots.get(slot, ""), one.starts_at)
+    never = datetime.max.replace(tzinfo=UTC)
+    # Should another GPU break meanwhile, reservations that are far off disturb the fewest in moving.
+    return max(able, key=lambda gpu: first.get(gpu.uuid, never), default=None)

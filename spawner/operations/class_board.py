@@ -15,6 +15,7 @@ from ..policy.leases import Lease
 from ..policy.warmup import SPARE, Pace, begin_at
 from .courses import find_in
 from .desk import Desk
+from .seats import claims
 from .sessions import find_session
 
 _LIVE = frozenset({Phase.WARMING, Phase.OPEN})
@@ -124,15 +125,11 @@ def class_board(desk: Desk, session: str, pace: Pace | None = None) -> ClassBoar
         known = {seat.user: seat for seat in books.sessions.seats(session)}
         names = {name for name, role in roles.items() if role is Role.STUDENT} | known.keys()
         held = _held(books, course, found)
+        left = max(0, found.seats - len(claims(books, found)))
     seats = [known.get(name) or Seat(session, name) for name in sorted(names)]
     views = [_view(seat, roles.get(seat.user), held.get(seat.user), now) for seat in seats]
-    claimed = sum(
-        seat.given_back_at is None and seat.ended_at is None
-        for seat in seats
-        if seat.guest or roles.get(seat.user) is Role.STUDENT
-    )
     warm_up = warming(found, [one.seat for one in views if one.role is None or one.role is Role.STUDENT], pace, now)
-    return ClassBoard(now, course, found, tuple(views), warm_up, max(0, found.seats - claimed))
+    return ClassBoard(now, course, found, tuple(views), warm_up, left)
 
 
 def _view(seat: Seat, role: Role | None, held: tuple[Lease, tuple[Slot, ...]] | None, now: datetime) -> SeatView:

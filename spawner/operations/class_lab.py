@@ -37,6 +37,8 @@ class Lesson:
         Files that are to be put into this home now.
     files
         What became of those that were sent since the seats of this session began to start, with each its push.
+    withheld
+        How many files wait until they agree that staff put something into their home.
     """
 
     course: Course
@@ -48,14 +50,21 @@ class Lesson:
     messages: tuple[Announcement, ...]
     pushes: tuple[Push, ...]
     files: tuple[tuple[Push, Delivery], ...]
+    withheld: int = 0
 
     @property
     def staff(self) -> bool:
         return self.role in STAFF
 
 
-def lesson(desk: Desk, user: str, server: str) -> Lesson | None:
-    """Give the session in which a server is a seat now; None where it is none."""
+def lesson(desk: Desk, user: str, server: str, *, ask: bool = True) -> Lesson | None:
+    """Give the session in which a server is a seat now; None where it is none.
+
+    Parameters
+    ----------
+    ask
+        Whether it takes `Member.agreed_at` to put something into somebody's home.
+    """
     if not server:
         return None
     with desk.ledger.reading() as books:
@@ -79,7 +88,10 @@ def lesson(desk: Desk, user: str, server: str) -> Lesson | None:
         )
     if not pushes:
         return found_now
-    return replace(found_now, pushes=handouts.pushes_for(desk, course.id, user, session.id))
+    sent = handouts.pushes_for(desk, course.id, user, session.id, ask=ask)
+    if sent or found_now.staff:
+        return replace(found_now, pushes=sent)
+    return replace(found_now, withheld=len(handouts.pushes_for(desk, course.id, user, session.id, ask=False)))
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------
@@ -97,7 +109,8 @@ def seen(
     active_at
         When they, or a kernel, last did something. Work where no visitor was is its owner's, from wherever they do it.
     visitors
-        Names of others who have a page open: each is told to the owner, and noted in the audit, once.
+        Names of others who are there, or came since the last word: each is told to the owner, and noted in the audit,
+        once.
     """
     if not server:
         return
@@ -118,25 +131,37 @@ def seen(
             if changed is not None:
                 books.sessions.put_seats([changed])
     for visitor in visitors:
-        announcements.visited(desk, session.id, user, visitor, "as the seat's server says")
+        announcements.visited(desk, session.id, user, visitor, announcements.BY_ITS_WORD)
 
 
-def set_hand(desk: Desk, user: str, server: str, raised: bool) -> Seat | Deny:
+def set_hand(desk: Desk, user: str, server: str, raised: bool, by: str = "") -> Seat | Deny:
     """Raise or lower the hand of who sits at a server.
+
+    Parameters
+    ----------
+    by
+        Who asks for it, by the server's word; empty for who sits there.
 
     Returns
     -------
     Seat or Deny
-        ``no_session`` where the server is no seat now, ``staff_seat`` where it is one of staff.
+        ``no_session`` where the server is no seat now, ``staff_seat`` where it is one of staff, ``not_your_hand`` where
+        it is somebody else's: the course's staff may lower it, and nobody raises it.
     """
+    by = by or user
     with desk.ledger.reading() as books:
         found = _find(books, user, server, desk.clock())
+        member = None if found is None else books.courses.member(found[0].id, by)
     if found is None:
         return _NO_SEAT
     _, session, role, _ = found
     if role in STAFF:
         return Deny("staff_seat", "Staff help those who raise a hand; their own seats have none.")
-    return seats.raise_hand(desk, session.id, user) if raised else seats.lower_hand(desk, session.id, user, user)
+    if by != user and (raised or member is None or member.role not in STAFF):
+        return Deny("not_your_hand", f"This is the hand of {user}. Staff of the course may lower it, nobody raises it.")
+    if raised:
+        return seats.raise_hand(desk, session.id, user)
+    return seats.lower_hand(desk, session.id, user, by, "" if by == user else announcements.BY_ITS_WORD)
 
 
 def taken(desk: Desk, user: str, server: str, deliveries: Sequence[Delivery]) -> Deny | None:

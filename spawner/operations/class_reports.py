@@ -293,7 +293,7 @@ def _report(
         session,
         now,
         tuple(rows),
-        _reserved_ms(books, course, session, known.values(), over),
+        _reserved_ms(books, session, known.values(), over),
         sum(row.leased_ms for row in rows),
         sum(row.idle_ms for row in rows),
     )
@@ -315,16 +315,18 @@ def _span(
     return session.starts_at - session.lead, min(end, now)
 
 
-def _reserved_ms(books: Books, course: Course, session: Session, seats: Iterable[Seat], over: datetime) -> int:
+def _reserved_ms(books: Books, session: Session, seats: Iterable[Seat], over: datetime) -> int:
     reservation = books.reservations.get(session.reservation) if session.reservation else None
-    if reservation is None or not course.gpus or over <= reservation.starts_at:
+    if reservation is None or not session.gpus or over <= reservation.starts_at:
         return 0
-    back = sorted(
-        min(max(seat.given_back_at, reservation.starts_at), over) for seat in seats if seat.given_back_at is not None
-    )[: session.seats]
+    kept = len(reservation.slots) // session.gpus
+    back = sorted(seat.given_back_at for seat in seats if seat.given_back_at is not None)
+    # What no seat needed went back without one, when the grace was over.
+    back += [session.starts_at + session.grace] * session.seats
+    ends = (min(max(at, reservation.starts_at), over) for at in back[: max(0, session.seats - kept)])
     whole = length_ms(reservation.starts_at, over)
-    reserved = (session.seats - len(back)) * whole + sum(length_ms(reservation.starts_at, at) for at in back)
-    return reserved * course.gpus
+    reserved = kept * whole + sum(length_ms(reservation.starts_at, end) for end in ends)
+    return reserved * session.gpus
 
 
 def _hands(entries: Sequence[AuditEntry], seats: Iterable[Seat]) -> Mapping[str, list[Wait]]:

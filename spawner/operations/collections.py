@@ -3,7 +3,8 @@
 import csv
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..errors import UnknownName
 from ..ledger import AuditEntry, Books
 from ..policy.classes import Course, Phase, Role, Session
 from ..policy.handouts import Collected
+from ..policy.leasing import describe
 from ..policy.model import Deny
 from .courses import find_in
 from .desk import Desk
@@ -38,6 +40,8 @@ class ToCollect:
         Whether the seat's server runs, as far as is known.
     agreed
         Whether they let staff have it; in an exam there is nothing of theirs but what they hand in.
+    asked
+        Whether staff have asked for it: it is not due by the end of the session.
     """
 
     course: Course
@@ -46,6 +50,7 @@ class ToCollect:
     folder: str
     runs: bool = False
     agreed: bool = True
+    asked: bool = False
 
 
 # --- what staff do ----------------------------------------------------------------------------------------------------
@@ -58,7 +63,7 @@ def request(desk: Desk, session: str, actor: str, why: str = "") -> Session | De
     -------
     Session or Deny
         ``nothing_to_collect`` where the course names no folder, ``no_session`` where the session has not begun, or was
-        called off.
+        called off; of an exam, before its first seat was asked for; ``session_over`` where it has been over for hours.
 
     Raises
     ------
@@ -69,8 +74,15 @@ def request(desk: Desk, session: str, actor: str, why: str = "") -> Session | De
         course = find_in(books, was.course)
         if not course.collect and not was.exam:
             return Deny("nothing_to_collect", f"{course.title} names no folder to collect; set one in its settings.")
-        if was.phase(now) in {Phase.PLANNED, Phase.CANCELLED}:
+        if was.phase(now) is Phase.PLANNED or not _has_work(was):
             return Deny("no_session", "There is nothing to collect: this session has not begun, or was called off.")
+        # `due` does not look at it any more.
+        if now >= _end(was) + _LATE and was.phase(now) in {Phase.OVER, Phase.CANCELLED}:
+            return Deny(
+                "session_over",
+                f"This session has been over for {describe(_LATE)} or more. Homes hold other work by now; what was "
+                "collected is kept.",
+            )
         asked = replace(was, collect_at=now, version=was.version + 1)
         books.sessions.update(asked)
         shown = {"folder": course.collect}
@@ -122,6 +134,8 @@ def find(desk: Desk, session: str, collected: str) -> tuple[Course, Collected]:
 def due(desk: Desk, *, ask: bool = True) -> list[ToCollect]:
     """List whose work is to be collected now: that of sessions that are over, and what staff have asked for.
 
+    No course waits for another's: the first of each, then the second of each, and so on.
+
     Parameters
     ----------
     ask
@@ -129,24 +143,45 @@ def due(desk: Desk, *, ask: bool = True) -> list[ToCollect]:
     """
     with desk.ledger.reading() as books:
         now = desk.clock()
-        recent = {one.id: one for one in [*books.sessions.within(now - _LATE, now), *books.sessions.live(now)]}
+        recent, live = books.sessions.within(now - _LATE, now), books.sessions.live(now)
         found = []
-        for session in recent.values():
+        for session in {one.id: one for one in (*recent, *live, *books.sessions.called_off(now - _LATE))}.values():
             course = books.courses.get(session.course)
             if course is not None and (course.collect or session.exam):
                 agreed = {one.user for one in books.courses.members(course.id) if one.agreed_at is not None}
                 found += [
-                    ToCollect(course, session, user, course.collect, runs, not ask or session.exam or user in agreed)
-                    for user, runs in _due(books, session, now)
+                    replace(one, agreed=not ask or session.exam or one.user in agreed)
+                    for one in _due(books, course, session, now)
                 ]
-        return found
+        return _in_turn(found)
 
 
-def _due(books: Books, session: Session, now: datetime) -> list[tuple[str, bool]]:
-    if session.cancelled_at is not None or session.warmed_at is None:
+def _in_turn(found: Iterable[ToCollect]) -> list[ToCollect]:
+    places, counts = [], Counter[str]()
+    for one in sorted(found, key=lambda one: one.asked):  # of a course, what is due comes first
+        places.append((counts[one.course.id], one))
+        counts[one.course.id] += 1
+    return [one for _, one in sorted(places, key=lambda place: place[0])]
+
+
+def _has_work(session: Session) -> bool:
+    """Tell whether there is something to collect of a session that was called off, if it was.
+
+    Students have their homes again, but nobody else than staff can get at what was written in an exam.
+    """
+    return session.cancelled_at is None or (session.exam and session.warmed_at is not None)
+
+
+def _end(session: Session, until: datetime | None = None) -> datetime:
+    """Tell when a seat ends; `until` is how long staff have given it."""
+    return session.cancelled_at or max(session.ends_at, until or session.ends_at)
+
+
+def _due(books: Books, course: Course, session: Session, now: datetime) -> list[ToCollect]:
+    if session.warmed_at is None or not _has_work(session):
         return []
     asked = session.collect_at if session.collect_at is not None and now < session.collect_at + _LATE else None
-    if asked is None and now < session.ends_at:
+    if asked is None and now < _end(session):
         return []
     seats = {seat.user: seat for seat in books.sessions.seats(session.id)}
     roster = {one.user for one in books.courses.members(session.course, [Role.STUDENT])}
@@ -157,10 +192,12 @@ def _due(books: Books, session: Session, now: datetime) -> list[tuple[str, bool]
     for user in sorted(roster | seats.keys()):
         seat = seats.get(user)
         # One who was given more time works until then.
-        end = max(session.ends_at, (seat.until if seat else None) or session.ends_at)
-        wanted = [moment for moment in (end, asked) if moment is not None and moment <= now < moment + _LATE]
-        if wanted and (user not in last or last[user] < max(wanted)):
-            found.append((user, seat is not None and seat.ready_at is not None and seat.ended_at is None))
+        end = _end(session, seat.until if seat else None)
+        moments = [moment for moment in (end, asked) if moment is not None and moment <= now < moment + _LATE]
+        wanted = [moment for moment in moments if user not in last or last[user] < moment]
+        if wanted:
+            runs = seat is not None and seat.ready_at is not None and seat.ended_at is None
+            found.append(ToCollect(course, session, user, course.collect, runs, asked=end not in wanted))
     return found
 
 

@@ -1,6 +1,6 @@
 """Courses and their rosters: made, changed, archived; who is in them. Each change is whole, and in the audit."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -141,6 +141,7 @@ def enrol(
     *,
     agreed: bool = False,
     lower: bool = True,
+    roles: Mapping[str, Role] | None = None,
 ) -> Enrolled | Deny:
     """Put people into a course in a role; who is in it in another one changes it.
 
@@ -150,6 +151,8 @@ def enrol(
         Whether staff may enter their seats without asking them: an admin does this. See `Member.agreed_at`.
     lower
         Whether who is in it in a higher role gets this one; else they keep theirs.
+    roles
+        Of those who are to have another than `role`.
 
     Returns
     -------
@@ -165,19 +168,23 @@ def enrol(
             return Deny("course_archived", f"{found.title} is archived; bring it back first.")
         members = {one.user: one for one in books.courses.members(course)}
         there = {name: one.role for name, one in members.items()}
-        wanted = sorted({name.strip() for name in users})
+        wanted = {name: (roles or {}).get(name, role) for name in sorted({name.strip() for name in users})}
         new = [name for name in wanted if name not in there]
         other = [
-            name for name in wanted if name in there and there[name] is not role and (lower or above(role, there[name]))
+            name
+            for name, its in wanted.items()
+            if name in there and there[name] is not its and (lower or above(its, there[name]))
         ]
-        if not _instructed(there | dict.fromkeys([*new, *other], role)):
+        given = {name: wanted[name] for name in [*new, *other]}
+        if not _instructed(there | given):
             return _LAST
         yes = now if agreed else None
-        entered = [Member(course, name, role, now, actor, via, yes) for name in new]
-        moved = [Member(course, name, role, now, actor, via, members[name].agreed_at or yes) for name in other]
+        entered = [Member(course, name, wanted[name], now, actor, via, yes) for name in new]
+        moved = [Member(course, name, wanted[name], now, actor, via, members[name].agreed_at or yes) for name in other]
         books.courses.put_members([*entered, *moved])
-        if new or other:
-            _note(desk, books, actor, "course.enrol", course, None, {"role": role, "users": [*new, *other]}, why)
+        for one in Role:
+            if names := [name for name, its in given.items() if its is one]:
+                _note(desk, books, actor, "course.enrol", course, None, {"role": one, "users": names}, why)
         kept = [name for name in wanted if name in there and name not in other]
         return Enrolled(tuple(new), tuple(other), tuple(kept))
 

@@ -29,7 +29,7 @@ def done_with(desk: Desk, volumes: Iterable[tuple[str, str]], keep: timedelta) -
             ends = {seat.user: seat.until for seat in books.sessions.seats(session_id) if seat.until is not None}
             taken = [one for one in books.handouts.collected(session_id) if one.archive and not one.problem]
             for user in users:
-                end = max(session.ends_at, ends.get(user, session.ends_at))
+                end = session.cancelled_at or max(session.ends_at, ends.get(user, session.ends_at))
                 # What was taken while they still wrote is not all.
                 whole = any(one.user == user and one.taken_at >= end - _LAST for one in taken)
                 if whole and now >= end + keep:

@@ -2,17 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import IO
 
 from ..course_directory import Places
 from ..errors import CourseFilesFailed, UnknownName
 from ..ledger import AuditEntry, Books
 from ..policy.admission import format_bytes
-from ..policy.classes import Role
-from ..policy.handouts import Delivery, Outcome, Push, check_push_path
+from ..policy.classes import Member, Role
+from ..policy.handouts import Delivery, Outcome, Push, check_push_path, is_hidden
 from ..policy.model import Deny
 from .courses import find_in
 from .desk import Desk
@@ -29,7 +29,9 @@ class Progress:
     Attributes
     ----------
     waiting
-        Homes of students that have not said anything yet: their seats do not run.
+        Homes of students that have not said anything yet: their seats do not run, or they have not agreed.
+    not_agreed
+        Those of them who are to be asked first, see `pushes_for`.
     failures
         With whose home and why, by user.
     """
@@ -40,6 +42,7 @@ class Progress:
     beside: int
     failed: int
     waiting: int
+    not_agreed: int = 0
     failures: tuple[Delivery, ...] = ()
 
     @property
@@ -141,29 +144,48 @@ def _copy(content: IO[bytes], file: IO[bytes], most: int) -> tuple[str, int] | D
 # --- seats ------------------------------------------------------------------------------------------------------------
 
 
-def pushes_for(desk: Desk, course: str, user: str, session: str = "") -> tuple[Push, ...]:
+def pushes_for(desk: Desk, course: str, user: str, session: str = "", *, ask: bool = True) -> tuple[Push, ...]:
     """List the files that somebody's home still is to get, as they were sent.
 
-    A file that could not be written comes again after two minutes.
+    A file that could not be written comes again after two minutes. Nothing is put into the home of somebody who was
+    only named by others: a file can change what a home does, and so act in its owner's name.
 
     Parameters
     ----------
     session
         That runs; in exam mode its seats have fresh homes, which get what is sent in this session and nothing else.
+    ask
+        Whether it takes `Member.agreed_at` to put something into somebody's home.
     """
     with desk.ledger.reading() as books:
-        return pushes_in(books, course, user, session, desk.clock())
+        now = desk.clock()
+        pushes = _meant(books, course, session)
+        if ask:
+            allowed = _allowed(books, course, user, session)
+            pushes = [one for one in pushes if allowed(one)]
+        said = {one.push: one for one in books.handouts.deliveries([one.id for one in pushes], user)}
+        return tuple(
+            one
+            for one in pushes
+            if one.id not in said or (said[one.id].outcome is Outcome.FAILED and now >= said[one.id].at + _AGAIN)
+        )
 
 
-def pushes_in(books: Books, course: str, user: str, session: str, now: datetime) -> tuple[Push, ...]:
-    """Likewise, in a transaction."""
-    pushes = _meant(books, course, session)
-    said = {one.push: one for one in books.handouts.deliveries([one.id for one in pushes], user)}
-    return tuple(
-        one
-        for one in pushes
-        if one.id not in said or (said[one.id].outcome is Outcome.FAILED and now >= said[one.id].at + _AGAIN)
-    )
+def _allowed(books: Books, course: str, user: str, session: str) -> Callable[[Push], bool]:
+    """Tell which files somebody lets into their home.
+
+    Students say so, or come by themselves. Staff and guests are never asked: they get what is sent once they sit there,
+    but nothing that is hidden.
+    """
+    found = books.sessions.get(session) if session else None
+    if found is not None and found.exam:
+        return lambda _: True  # a fresh home, with nothing of theirs
+    member = books.courses.member(course, user)
+    if member is not None and member.role is Role.STUDENT:
+        return lambda _: member.agreed_at is not None
+    seat = books.sessions.seat(session, user) if session else None
+    came = member is not None or (seat is not None and seat.entered_at is not None)
+    return lambda one: came and not is_hidden(one.path)
 
 
 def _meant(books: Books, course: str, session: str) -> list[Push]:
@@ -225,36 +247,45 @@ def _find(books: Books, push: str) -> Push:
     return found
 
 
-def progress(desk: Desk, push: str) -> Progress:
-    """Tell in how many homes a pushed file is.
+def progress(desk: Desk, push: str, *, ask: bool = True) -> Progress:
+    """Tell in how many homes a pushed file is; `ask` as in `pushes_for`.
 
     Raises
     ------
     UnknownName
     """
     with desk.ledger.reading() as books:
-        return _progress(books, [_find(books, push)])[0]
+        return _progress(books, [_find(books, push)], ask)[0]
 
 
-def progress_of_course(desk: Desk, course: str, session: str | None = None) -> tuple[Progress, ...]:
+def progress_of_course(
+    desk: Desk, course: str, session: str | None = None, *, ask: bool = True
+) -> tuple[Progress, ...]:
     """Tell that of all files of a course, or of one session of it; as they were sent."""
     with desk.ledger.reading() as books:
         pushes = [one for one in books.handouts.pushes(course) if session is None or one.session == session]
-        return _progress(books, pushes)
+        return _progress(books, pushes, ask)
 
 
-def _progress(books: Books, pushes: Sequence[Push]) -> tuple[Progress, ...]:
-    students: dict[str, set[str]] = {}
+def _progress(books: Books, pushes: Sequence[Push], ask: bool) -> tuple[Progress, ...]:
+    students: dict[str, dict[str, Member]] = {}
     said: dict[str, list[Delivery]] = {one.id: [] for one in pushes}
     for delivery in books.handouts.deliveries(said):
         said[delivery.push].append(delivery)
+    exams = {
+        session.id
+        for course in {one.course for one in pushes}
+        for session in books.sessions.of_course(course)
+        if session.exam
+    }
     found = []
     for one in pushes:
         if one.course not in students:
-            students[one.course] = {member.user for member in books.courses.members(one.course, [Role.STUDENT])}
+            students[one.course] = {member.user: member for member in books.courses.members(one.course, [Role.STUDENT])}
         guests = {seat.user for seat in books.sessions.seats(one.session) if seat.guest} if one.session else set()
         there = said[one.id]
-        waiting = (students[one.course] | guests) - {delivery.user for delivery in there}
+        waiting = (students[one.course].keys() | guests) - {delivery.user for delivery in there}
+        asked = waiting & students[one.course].keys() if ask and one.session not in exams else set()
 
         def count(outcome: Outcome, there: list[Delivery] = there) -> int:
             return sum(delivery.outcome is outcome for delivery in there)
@@ -267,6 +298,7 @@ def _progress(books: Books, pushes: Sequence[Push]) -> tuple[Progress, ...]:
                 count(Outcome.BESIDE),
                 count(Outcome.FAILED),
                 len(waiting),
+                sum(students[one.course][user].agreed_at is None for user in asked),
                 tuple(delivery for delivery in there if delivery.outcome is Outcome.FAILED),
             )
         )

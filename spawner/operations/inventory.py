@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ..errors import UnknownName
 from ..ledger import AuditEntry, Books, SlotQuarantine
@@ -95,6 +95,14 @@ def _named(gpus: Sequence[Gpu], names: Sequence[str]) -> list[Gpu]:
 
 
 def _set_state(books: Books, gpu: Gpu, state: GpuState, actor: str, why: str, now: datetime) -> None:
+    _decree(books, gpu, state, actor, why, now)
+    if state is GpuState.IN_SERVICE:
+        for slot in books.gpus.slots():
+            if slot.gpu == gpu.uuid:
+                books.gpus.release_slot(slot.id)
+
+
+def _decree(books: Books, gpu: Gpu, state: GpuState, actor: str, why: str, now: datetime) -> None:
     books.gpus.set_state(gpu.uuid, state, actor, why, now)
     entry = AuditEntry(
         at=now,
@@ -106,10 +114,60 @@ def _set_state(books: Books, gpu: Gpu, state: GpuState, actor: str, why: str, no
         why=why,
     )
     books.audit.append(entry)
-    if state is GpuState.IN_SERVICE:
-        for slot in books.gpus.slots():
-            if slot.gpu == gpu.uuid:
-                books.gpus.release_slot(slot.id)
+
+
+def can_be_borrowed(books: Books, gpu: Gpu, until: datetime, now: datetime) -> bool:
+    """Tell whether a GPU is in service, not in doubt, nobody's, and reserved by nobody before some time."""
+    mine = [slot for slot in books.gpus.slots() if slot.gpu == gpu.uuid]
+    taken = {slot for lease in books.leases.open() for slot in lease.slots}
+    taken |= {slot for one in books.reservations.upcoming(now) if one.starts_at < until for slot in one.slots}
+    return bool(mine) and all(slot.usable and slot.id not in taken for slot in mine)
+
+
+def borrow(desk: Desk, uuid: str, length: timedelta, why: str) -> bool:
+    """Keep a GPU from everybody for a short while, in which the janitor needs it; False if it cannot be borrowed.
+
+    Unlike `set_state` that moves no reservations: it is back before they begin, and whoever made room for them
+    elsewhere would have done so for nothing.
+    """
+    with desk.ledger.transaction() as books:
+        now = desk.clock()
+        gpu = next((one for one in books.gpus.all() if one.uuid == uuid), None)
+        if gpu is None or not can_be_borrowed(books, gpu, now + length, now):
+            return False
+        _decree(books, gpu, GpuState.DRAINING, JANITOR, why, now)
+        return True
+
+
+def borrowed(desk: Desk, why: str) -> list[Gpu]:
+    """List the GPUs that were borrowed for something, and are not given back."""
+    with desk.ledger.reading() as books:
+        return [gpu for gpu in books.gpus.all() if _is_borrowed(gpu, why)]
+
+
+def _is_borrowed(gpu: Gpu, why: str) -> bool:
+    return (gpu.state, gpu.state_by, gpu.state_why) == (GpuState.DRAINING, JANITOR, why)
+
+
+def give_back(desk: Desk, uuid: str, why: str, done: str) -> bool:
+    """Put a GPU back in service that was borrowed; False if an admin has decreed about it since.
+
+    Parameters
+    ----------
+    why
+        For what it was borrowed.
+    done
+        Why it is not needed any more.
+    """
+    with desk.ledger.transaction() as books:
+        now = desk.clock()
+        gpu = next((one for one in books.gpus.all() if one.uuid == uuid), None)
+        if gpu is None or not _is_borrowed(gpu, why):
+            return False
+        # What came in doubt meanwhile stays so.
+        _decree(books, gpu, GpuState.IN_SERVICE, JANITOR, done, now)
+        _after_change(desk, books, now)
+        return True
 
 
 def decrees(desk: Desk, uuid: str, limit: int = 20) -> list[AuditEntry]:

@@ -77,10 +77,18 @@ _ENDED = Deny("lease_over", "An admin is ending this lease; ask them if you need
 _SEAT = Deny("reserved", "This GPU is the class's until its session ends. Ask its staff if you need more time.")
 
 Check = Callable[[Lease], None]
+Unless = Callable[[Books, datetime], Deny | None]
 Answer = Granted | Queued | OnCpu | Unfinished | Deny
 
 
-def acquire(desk: Desk, request: GpuRequest, if_busy: IfBusy = IfBusy.QUEUE, *, first: bool = False) -> Answer:
+def acquire(
+    desk: Desk,
+    request: GpuRequest,
+    if_busy: IfBusy = IfBusy.QUEUE,
+    *,
+    first: bool = False,
+    unless: Unless | None = None,
+) -> Answer:
     """Ask for GPUs for a server: a lease, a place in the queue, or a refusal.
 
     A server that has been offered what it asks for gets that. One that waits keeps its place as long as it asks for
@@ -90,11 +98,13 @@ def acquire(desk: Desk, request: GpuRequest, if_busy: IfBusy = IfBusy.QUEUE, *, 
     ----------
     first
         Whether it goes before all who wait, but for those who do so already.
+    unless
+        Tells what else refuses it, while nobody else can get anything.
 
     Returns
     -------
     Granted, Queued, OnCpu, Unfinished or Deny
-        ``Deny`` codes: those of `spawner.policy.leasing.terms`, and ``busy``.
+        ``Deny`` codes: those of `spawner.policy.leasing.terms`, ``busy``, and those of `unless`.
 
     Raises
     ------
@@ -106,6 +116,8 @@ def acquire(desk: Desk, request: GpuRequest, if_busy: IfBusy = IfBusy.QUEUE, *, 
         ticket = books.tickets.of_server(request.user, request.server)
         if held is not None and held.state is not LeaseState.OFFERED:
             return Unfinished(held)
+        if unless is not None and (wrong := unless(books, now)) is not None:
+            return wrong
         place = ticket
         if held is not None:
             if ticket is not None and _same(ticket.request, request) and _stands(held, now):

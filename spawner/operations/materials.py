@@ -17,6 +17,7 @@ BEFORE = timedelta(minutes=10)
 """How long before the first seat may be started materials begin to be kept fresh."""
 _OFTEN = timedelta(minutes=3)
 _AFTER_FAILURE = timedelta(minutes=1)
+_FAILS_ON = timedelta(minutes=10)
 _SELDOM = timedelta(hours=6)
 _FAILING = timedelta(minutes=30)
 
@@ -37,6 +38,8 @@ class MaterialsState:
         What seats get; empty if there is nothing yet.
     problem
         Why the last look came to nothing, in a sentence; empty if it went well. Seats get what there was before.
+    failures
+        How many looks in a row have come to nothing for that reason.
     left_out
         Of a directory: what was not taken, and why.
     fingerprint
@@ -50,6 +53,7 @@ class MaterialsState:
     commit: str = ""
     branch: str = ""
     problem: str = ""
+    failures: int = 0
     left_out: tuple[str, ...] = ()
     fingerprint: str = ""
 
@@ -117,5 +121,8 @@ def _is_due(course: Course, state: MaterialsState, sessions: list[Session], now:
     if (state.source, state.wanted) != (course.materials, course.branch) or now < state.tried_at:
         return True
     meets = any(one.starts_at - one.lead - BEFORE <= now < one.ends_at for one in sessions if one.cancelled_at is None)
-    well, failing = (_OFTEN, _AFTER_FAILURE) if meets else (_SELDOM, _FAILING)
-    return now >= state.tried_at + (failing if state.problem else well)
+    if not state.problem:
+        return now >= state.tried_at + (_OFTEN if meets else _SELDOM)
+    # What fails for the same reason again is not tried as often any more: each try may fetch as much as there may be.
+    first, most = (_AFTER_FAILURE, _FAILS_ON) if meets else (_FAILING, _SELDOM)
+    return now >= state.tried_at + min(first * (1 << min(max(state.failures - 1, 0), 10)), most)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..ledger import AuditEntry
-from ..policy.classes import Member, Role
+from ..policy.classes import Member, Role, above
 from ..policy.rosters import Mistake, parse
 from .courses import Enrolled, find_in
 from .desk import Desk
@@ -19,9 +19,11 @@ class Preview:
     changed
         Names with the roles that they have now.
     kept
-        Who is in the course in that role already.
+        Who is in the course in that role already, or in a higher one, which they keep.
     missing
-        Who is in the course in that role and not in the roster; they stay.
+        Who is in the course in a role that the roster gives, and not in the roster; they stay.
+    roles
+        What those are to be who are new or change.
     mistakes
         Lines that name nobody; with one of them nothing is taken over.
     """
@@ -30,11 +32,17 @@ class Preview:
     changed: Mapping[str, Role]
     kept: tuple[str, ...]
     missing: tuple[str, ...]
+    roles: Mapping[str, Role]
     mistakes: tuple[Mistake, ...]
 
 
 def preview(desk: Desk, course: str, text: str, role: Role) -> Preview:
-    """Tell what `spawner.operations.courses.enrol` would do with a roster, as people paste it.
+    """Tell what `spawner.operations.courses.enrol` would do with a roster, as people paste it; it lowers nobody.
+
+    Parameters
+    ----------
+    role
+        Of those for whom the roster says none.
 
     Raises
     ------
@@ -45,12 +53,16 @@ def preview(desk: Desk, course: str, text: str, role: Role) -> Preview:
     with desk.ledger.reading() as books:
         find_in(books, course)
         there = {one.user: one.role for one in books.courses.members(course)}
-    named = set(found.users)
+    wanted = {name: found.roles.get(name, role) for name in found.users}
+    added = tuple(name for name in wanted if name not in there)
+    changed = {name: there[name] for name, its in wanted.items() if name in there and above(its, there[name])}
+    given = set(wanted.values())
     return Preview(
-        added=tuple(name for name in found.users if name not in there),
-        changed={name: there[name] for name in found.users if name in there and there[name] is not role},
-        kept=tuple(name for name in found.users if there.get(name) is role),
-        missing=tuple(name for name, its in there.items() if its is role and name not in named),
+        added=added,
+        changed=changed,
+        kept=tuple(name for name in wanted if name in there and name not in changed),
+        missing=tuple(name for name, its in there.items() if its in given and name not in wanted),
+        roles={name: wanted[name] for name in [*added, *changed]},
         mistakes=found.mistakes,
     )
 

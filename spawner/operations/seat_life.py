@@ -10,7 +10,7 @@ from typing import Any
 from ..ledger import AuditEntry, Books
 from ..policy.classes import STAFF, Course, Phase, Role, Seat, Session, Wish
 from ..policy.handouts import Kind
-from ..policy.leases import Lease, LeaseState, TicketState
+from ..policy.leases import RESERVED, Lease, LeaseState, TicketState
 from ..policy.warmup import Pace, due, under_way
 from .desk import Desk
 from .leases import rewrite
@@ -20,7 +20,9 @@ from .sessions import find_session
 
 _FEWEST, _LAST_STARTS = 3, 24  # starts of which one learns how long they take, and how many count
 _SHORTEST, _LONGEST = timedelta(seconds=2), timedelta(minutes=10)
+_BUSY = "The hub is busy; it is tried again."
 _RUNS = frozenset({LeaseState.PENDING, LeaseState.ACTIVE})
+_MEETS = frozenset({Phase.WARMING, Phase.OPEN})
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ class Meeting:
     def everybody(self) -> tuple[str, ...]:
         """Give who may have a seat: students and guests."""
         return tuple(dict.fromkeys([*self.students, *self.seats]))
+
+    @property
+    def roster(self) -> tuple[str, ...]:
+        """Give whose seats are started by themselves: not those whose servers are an earlier session's still."""
+        guests = [seat.user for seat in self.seats.values() if seat.guest and not seat.wish]
+        return tuple(name for name in dict.fromkeys([*self.students, *guests]) if name not in self.held)
 
     def seat(self, user: str) -> Seat:
         return self.seats.get(user) or Seat(self.session.id, user)
@@ -145,9 +153,8 @@ def _to_start(books: Books, at: Pace, now: datetime) -> list[tuple[Meeting, str]
     for one, count in zip(all_now, counts, strict=True):
         if one.over or one.waits or left <= 0:
             continue
-        roster = [name for name in one.students if name not in one.held]
         # `due` counts itself what is under way in this session.
-        names = due(one.session, roster, one.seats.values(), replace(at, at_once=left + count), now)
+        names = due(one.session, one.roster, one.seats.values(), replace(at, at_once=left + count), now)
         found += [(one, name) for name in names]
         left -= len(names)
     return found
@@ -249,7 +256,10 @@ def not_asked(desk: Desk, session: str, user: str) -> bool:
     def forgotten(seat: Seat) -> Seat | None:
         if not starting(seat):
             return None
-        return replace(seat, asked_at=None, attempts=max(0, seat.attempts - 1))
+        attempts = max(0, seat.attempts - 1)
+        # One whose starts have failed before is tried again for what it says; without a word it would be taken for one
+        # that was stopped.
+        return replace(seat, asked_at=None, attempts=attempts, problem=seat.problem or (_BUSY if attempts else ""))
 
     return change(desk, session, user, forgotten)
 
@@ -303,30 +313,64 @@ def wish_done(desk: Desk, session: str, user: str, wish: Wish, problem: str = ""
 
 
 def short_leases(desk: Desk) -> list[tuple[Meeting, Lease, datetime]]:
-    """List the leases of seats to which staff gave more time than they have."""
+    """List the leases that end before the time that staff gave their seats, each with the end that both can have."""
     with desk.ledger.reading() as books:
         found = []
         for meeting in _meetings(books, desk.clock()):
             for seat in meeting.seats.values():
-                if seat.until is None or meeting.session.cancelled_at is not None or seat.ended_at is not None:
-                    continue
-                lease = books.leases.of_server(seat.user, meeting.course.id)
-                if lease is not None and lease.state in _RUNS and meeting.now < lease.ends_at < seat.until:
-                    found.append((meeting, lease, seat.until))
+                short = _short(desk, books, meeting.session, seat, meeting.now)
+                if short is not None:
+                    found.append((meeting, *short))
         return found
 
 
-def prolong(desk: Desk, lease_id: str, until: datetime) -> bool:
-    """Let a seat's lease last as long as staff gave it; that it can was seen to as they did."""
+def even_out(desk: Desk, session: str, user: str) -> bool:
+    """Let a seat's lease last as long as staff gave it, or the seat no longer than its lease can; False if they agree.
+
+    What was reserved since stays certain, and a lease that is being ended is: that is a later word than that of staff.
+    """
     with desk.ledger.transaction() as books:
-        lease, now = books.leases.get(lease_id), desk.clock()
-        if lease is None or lease.state not in _RUNS or not now < lease.ends_at < until:
+        found, now = find_session(books, session), desk.clock()
+        seat = books.sessions.seat(session, user)
+        short = _short(desk, books, found, seat, now) if seat is not None else None
+        if seat is None or seat.until is None or short is None:
             return False
-        rewrite(books, replace(lease, ends_at=until, warned=None, ending=""), lease)
-        before, after = ({"ends_at": end.isoformat()} for end in (lease.ends_at, until))
-        entry = AuditEntry(now, JANITOR, "lease.extend", f"lease {lease.id}", before, after, "its seat has more time")
-        books.audit.append(entry)
+        lease, end = short
+        if end > lease.ends_at:
+            rewrite(books, replace(lease, ends_at=end, warned=None), lease)
+            before, after = ({"ends_at": one.isoformat()} for one in (lease.ends_at, end))
+            why = "its seat has more time"
+            books.audit.append(AuditEntry(now, JANITOR, "lease.extend", f"lease {lease.id}", before, after, why))
+        if found.ends_at < end < seat.until:
+            books.sessions.put_seats([replace(seat, until=end)])
+            before, after = ({"user": user, "until": one.isoformat()} for one in (seat.until, end))
+            why = f"its lease ends then: {lease.ending or RESERVED}"
+            books.audit.append(AuditEntry(now, JANITOR, "seat.time", f"session {session}", before, after, why))
         return True
+
+
+def _short(desk: Desk, books: Books, session: Session, seat: Seat, now: datetime) -> tuple[Lease, datetime] | None:
+    """Give a seat's lease that ends too soon, and when both can end; None where nothing is to be changed."""
+    if seat.until is None or seat.ended_at is not None or session.cancelled_at is not None:
+        return None
+    lease = books.leases.of_server(seat.user, session.course)
+    if lease is None or lease.state not in _RUNS or not now < lease.ends_at < seat.until:
+        return None
+    end = _can_last(desk, books, lease, seat.until, now)
+    # Until its session ends a seat may get another lease, for which it keeps its time.
+    return (lease, end) if end > min(lease.ends_at, session.ends_at) else None
+
+
+def _can_last(desk: Desk, books: Books, lease: Lease, until: datetime, now: datetime) -> datetime:
+    """Tell how much of a time a lease can have: not what is reserved for others, and no more if it is being ended."""
+    if lease.ending:
+        return lease.ends_at
+    following = [
+        one.starts_at - desk.rules.turnover
+        for one in books.reservations.upcoming(now)
+        if one.course != lease.course and one.ends_at > lease.ends_at and not set(one.slots).isdisjoint(lease.slots)
+    ]
+    return max(lease.ends_at, min([until, *following]))
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
@@ -356,10 +400,12 @@ def cleared(desk: Desk, session: str) -> bool:
             return False
         seats = [seat for seat in books.sessions.seats(session) if seat.ended_at is None]
         books.sessions.put_seats([_over(books, seat, now) for seat in seats])
+        meets = any(one.phase(now) in _MEETS for one in books.sessions.of_course(found.course))
+        called_off = found.cancelled_at is not None and not meets
         for ticket in books.tickets.waiting():
             wish = ticket.request
             # Nobody starts a seat that is over; who asked for one shall not stand in the queue for ever.
-            if wish.course == found.course and wish.ends_at is not None and wish.ends_at <= now:
+            if wish.server == found.course and wish.ends_at is not None and (called_off or wish.ends_at <= now):
                 books.tickets.update(replace(ticket, state=TicketState.CANCELLED), ticket)
         books.sessions.update(replace(found, cleared_at=now))
         return True

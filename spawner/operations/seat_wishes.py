@@ -9,7 +9,21 @@ from typing import Any
 
 from ..errors import UnknownName
 from ..ledger import AuditEntry, Books
-from ..policy.classes import LONGEST, Course, Phase, Role, Seat, SeatState, Session, Wish, seat_state
+from ..policy.classes import (
+    LONGEST,
+    STAFF,
+    Course,
+    Member,
+    Phase,
+    Seat,
+    SeatState,
+    Session,
+    Wish,
+    gpu_time,
+    over_gpu_hours,
+    seat_state,
+    takes,
+)
 from ..policy.leases import Lease, LeaseState
 from ..policy.leasing import describe
 from ..policy.model import Deny
@@ -18,7 +32,7 @@ from .courses import find_in
 from .desk import Desk
 from .leases import rewrite
 from .pools import load_pool
-from .seats import without_hand
+from .seats import claims, without_hand
 from .sessions import find_session
 
 _LIVE = frozenset({Phase.WARMING, Phase.OPEN})
@@ -73,18 +87,12 @@ def _refused(books: Books, session: Session, seat: Seat, wanted: Wish, now: date
     if wanted is Wish.START:
         if state in RUNNING or state is SeatState.STARTING:
             return Deny("seat_runs", f"{seat.user}'s server runs, or is being started; restart it instead.")
-        taken = sum(_takes(one) for one in books.sessions.seats(session.id) if one.user != seat.user)
+        taken = sum(takes(one) for one in books.sessions.seats(session.id) if one.user != seat.user)
         if taken >= session.seats:
             return Deny("no_seat_left", f"All {session.seats} seats of this session are taken.")
     elif wanted is not Wish.NONE and not under_way:
         return Deny("seat_not_running", f"{seat.user}'s server does not run; start it instead.")
     return None
-
-
-def _takes(seat: Seat) -> bool:
-    """Tell whether a seat has a server, or is getting one."""
-    wanted = seat.wish is Wish.START
-    return wanted or (seat.asked_at is not None and seat.ended_at is None and seat.given_back_at is None)
 
 
 # --- more time --------------------------------------------------------------------------------------------------------
@@ -110,7 +118,8 @@ def give_time(desk: Desk, session: str, user: str, until: datetime, actor: str, 
         now = desk.clock()
         found, seat = find_session(books, session), _seat(books, session, user)
         course = find_in(books, found.course)
-        if found.phase(now) not in _AHEAD and not (seat.until is not None and seat.until > now):
+        goes_on = seat.until is not None and seat.until > now and found.cancelled_at is None
+        if found.phase(now) not in _AHEAD and not goes_on:
             return _OVER
         if (wrong := _too_long(books, course, found, seat, until, now)) is not None:
             return wrong
@@ -121,8 +130,9 @@ def give_time(desk: Desk, session: str, user: str, until: datetime, actor: str, 
         books.sessions.put_seats([changed])
         before = {"user": user, "until": _said(seat.until)}
         _note(books, now, actor, "seat.time", session, before, {"user": user, "until": _said(until)}, why)
-        if lease is not None and lease.ends_at < until:
-            longer = replace(lease, ends_at=until, warned=None, ending="")
+        # One that an admin ends, or that makes room for a class, ends then all the same.
+        if lease is not None and not lease.ending and lease.ends_at < until:
+            longer = replace(lease, ends_at=until, warned=None)
             rewrite(books, longer, lease)
             was, will = ({"ends_at": _said(one.ends_at)} for one in (lease, longer))
             books.audit.append(AuditEntry(now, actor, "lease.extend", f"lease {lease.id}", was, will, why))
@@ -137,19 +147,9 @@ def _too_long(
         return Deny("invalid_option", f"This seat lasts until {_clock(present)} already; choose a later end.")
     if until - session.starts_at > LONGEST:
         return Deny("invalid_option", f"A seat lasts {describe(LONGEST)} at most, from its session's start.")
-    if course.gpus and course.most_gpu_hours is not None:
-        live = [one for one in books.sessions.of_course(course.id) if one.cancelled_at is None]
-        used = sum(one.gpu_hours(course.gpus) for one in live)
-        others = [one for one in books.sessions.seats(session.id) if one.user != seat.user and one.until is not None]
-        ends = [until, *(one.until for one in others if one.until is not None)]
-        more = sum((end - session.ends_at).total_seconds() for end in ends) / 3600 * course.gpus
-        if used + more > course.most_gpu_hours:
-            return Deny(
-                "course_limit",
-                f"That is more than this course's {course.most_gpu_hours:g} GPU-hours, of which its sessions have "
-                f"{used:g}.",
-            )
-    return None
+    sessions, prolonged = books.sessions.of_course(course.id), books.sessions.prolonged(course.id)
+    used, wanted = gpu_time(sessions, prolonged), session.gpus * (until - present)
+    return over_gpu_hours(course, used, wanted)
 
 
 def _bound(
@@ -234,10 +234,7 @@ def seats_left(desk: Desk, session: str) -> int:
 
 
 def _left(books: Books, session: Session) -> int:
-    known = {seat.user: seat for seat in books.sessions.seats(session.id)}
-    names = {one.user for one in books.courses.members(session.course, [Role.STUDENT])}
-    everybody = [*known.values(), *(Seat(session.id, name) for name in names - known.keys())]
-    return max(0, session.seats - sum(seat.given_back_at is None and seat.ended_at is None for seat in everybody))
+    return max(0, session.seats - len(claims(books, session)))
 
 
 def hand_over(desk: Desk, session: str, guest: str, actor: str, why: str = "") -> Seat | Deny:
@@ -313,7 +310,7 @@ def take_back(desk: Desk, session: str, guest: str, actor: str, why: str = "") -
 
 
 def visit(desk: Desk, session: str, user: str, actor: str, why: str = "", *, ask: bool = True) -> Seat | Deny:
-    """Note that staff open somebody's server, and tell its student when they do so first.
+    """Note that staff open somebody's server, or their own, and tell its student when they do so first.
 
     Parameters
     ----------
@@ -323,7 +320,8 @@ def visit(desk: Desk, session: str, user: str, actor: str, why: str = "", *, ask
     Returns
     -------
     Seat or Deny
-        ``seat_not_running``; ``not_agreed``.
+        ``seat_not_running``; ``not_agreed``; ``not_a_student`` for the seat of a guest, of other staff, or of somebody
+        who is not in the course any more.
 
     Raises
     ------
@@ -333,17 +331,31 @@ def visit(desk: Desk, session: str, user: str, actor: str, why: str = "", *, ask
     with desk.ledger.reading() as books:
         member = books.courses.member(find_session(books, session).course, user)
         seat = _seat(books, session, user)
-        if ask and (member is None or member.agreed_at is None):
-            return Deny(
-                "not_agreed",
-                f"{user} has not agreed yet that staff open their server. Ask them to say so on the course's page.",
-            )
+        if actor != user and (closed := _closed(seat, member, ask=ask)) is not None:
+            return closed
         if seat.ready_at is None or seat.ended_at is not None:
             return Deny("seat_not_running", f"{user}'s server does not run; start it first.")
     if actor != user and announcements.visited(desk, session, user, actor, why) is None:
         with desk.ledger.transaction() as books:
             _note(books, desk.clock(), actor, "seat.visit", session, None, {"user": user}, why)
     return seat
+
+
+def _closed(seat: Seat, member: Member | None, *, ask: bool) -> Deny | None:
+    """Find why a seat is not open to staff; the hub lets them into no other, see `course_rights.Rights.seats`."""
+    user = seat.user
+    if member is None and seat.guest:
+        return Deny("not_a_student", f"{user} is a guest: nobody opens a guest's server.")
+    if member is None:
+        return Deny("not_a_student", f"{user} is not in the course any more: nobody else opens their server.")
+    if member.role in STAFF:
+        return Deny("not_a_student", f"{user} is of the course's staff: nobody else opens their server.")
+    if ask and member.agreed_at is None:
+        return Deny(
+            "not_agreed",
+            f"{user} has not agreed yet that staff open their server. Ask them to say so on the course's page.",
+        )
+    return None
 
 
 def _seat(books: Books, session: str, user: str) -> Seat:

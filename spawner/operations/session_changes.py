@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from ..ledger import AuditEntry, Books
-from ..policy.classes import Course, Late, Phase, Session, check_session
+from ..policy.classes import LONGEST, Late, Phase, Seat, Session, check_session
 from ..policy.leases import RESERVED, Lease, LeaseState, Reservation
 from ..policy.model import Deny
 from ..policy.pool import Pool
@@ -55,6 +55,8 @@ class Changed:
         Leases that make room.
     seats
         Leases of its own seats that end at another time, as they are from now on.
+    prolonged
+        Seats to which staff gave more time, as they are from now on, where it was moved.
     """
 
     before: Session
@@ -62,6 +64,7 @@ class Changed:
     reservation: Reservation | None = None
     shortened: tuple[Shortened, ...] = ()
     seats: tuple[Lease, ...] = ()
+    prolonged: tuple[Seat, ...] = ()
 
 
 def preview_change(desk: Desk, session: str, change: Change) -> Changed | NoFit | Deny:
@@ -101,6 +104,8 @@ def change(
         held = {lease.id: lease for lease in books.leases.open()}
         for lease in answer.seats:
             rewrite(books, lease, held[lease.id])
+        for seat in answer.prolonged:
+            _move(books, seat, actor, why, now)
         before, after = shown(was), shown(answer.session)
         same = {name for name in before if before[name] == after[name]}
         before, after = ({name: one[name] for name in one if name not in same} for one in (before, after))
@@ -109,6 +114,18 @@ def change(
         absolve(desk, books, now)
         make_offers(desk, books, now)
         return answer
+
+
+def _move(books: Books, seat: Seat, actor: str, why: str, now: datetime) -> None:
+    """Write down that a seat's more time is another."""
+    was = books.sessions.seat(seat.session, seat.user)
+    if was is None or was.until == seat.until:
+        return
+    books.sessions.put_seats([replace(was, until=seat.until)])
+    before, after = (
+        {"user": one.user, "until": None if one.until is None else one.until.isoformat()} for one in (was, seat)
+    )
+    books.audit.append(AuditEntry(now, actor, "seat.time", f"session {seat.session}", before, after, why))
 
 
 def extend(
@@ -158,16 +175,24 @@ def _plan(desk: Desk, books: Books, was: Session, wanted: Change, now: datetime)
             f"Its seats are being started or run already, so its {fixed} cannot change any more; its end, title, late "
             "policy and grace can.",
         )
-    wrong = check_session(course, session, books.sessions.of_course(course.id), now)
-    if wrong is not None and not (begun and _is_old(wrong, course, was, session)):
+    anew = any(getattr(session, name) != getattr(was, name) for name in _RESERVED_BY)
+    if anew and not begun:
+        session = replace(session, gpus=course.gpus, reserved_at=now)
+    prolonged = books.sessions.prolonged(course.id)
+    moved = () if begun else tuple(_along(seat, was, session) for seat in prolonged if seat.session == was.id)
+    if not begun:
+        prolonged = [*(seat for seat in prolonged if seat.session != was.id), *moved]
+    wrong = check_session(course, session, books.sessions.of_course(course.id), now, prolonged)
+    if wrong is not None and not (begun and _is_old(wrong, was, session)):
         return wrong
     held = books.reservations.get(was.reservation) if was.reservation else None
-    if not any(getattr(session, name) != getattr(was, name) for name in _RESERVED_BY):
+    if not anew:
         return Changed(was, session, held)
     if begun:
         return _lengthen(desk, books, was, session, held, now)
     if not course.gpus:
-        return Changed(was, replace(session, reservation=""), held and replace(held, cancelled=True))
+        off = held and replace(held, cancelled=True)
+        return Changed(was, replace(session, reservation=""), off, prolonged=moved)
     pool = load_pool(books, desk.rules, now)
     if held is not None:
         pool.put_reservation(replace(held, cancelled=True))
@@ -175,7 +200,25 @@ def _plan(desk: Desk, books: Books, was: Session, wanted: Change, now: datetime)
     if isinstance(found, NoFit | Deny):
         return found
     reservation, shortened = found
-    return Changed(was, replace(session, reservation=reservation.id), reservation, shortened)
+    latest = _free_until(pool, reservation.slots, session.ends_at, desk, course.id)
+    moved = tuple(_lasting(seat, session, latest) for seat in moved)
+    return Changed(was, replace(session, reservation=reservation.id), reservation, shortened, prolonged=moved)
+
+
+def _along(seat: Seat, was: Session, session: Session) -> Seat:
+    """Move a seat with its session: it has as much more time after it as it had, if a seat may last so long."""
+    if seat.until is None:
+        return seat
+    moved = replace(seat, until=seat.until + (session.ends_at - was.ends_at))
+    return _lasting(moved, session, session.starts_at + LONGEST)
+
+
+def _lasting(seat: Seat, session: Session, latest: datetime | None) -> Seat:
+    """Let a seat last until some time at the most; what is not after its session's end is no more time."""
+    if seat.until is None:
+        return seat
+    until = min(seat.until, latest or seat.until)
+    return replace(seat, until=until if until > session.ends_at else None)
 
 
 def _fixed(was: Session, session: Session) -> str:
@@ -187,11 +230,11 @@ def _fixed(was: Session, session: Session) -> str:
     return ""
 
 
-def _is_old(wrong: Deny, course: Course, was: Session, session: Session) -> bool:
+def _is_old(wrong: Deny, was: Session, session: Session) -> bool:
     """Tell whether a limit was passed before: admins may have lowered it while a session ran, or was near."""
     if wrong.code != "course_limit" or session.ends_at > was.ends_at:
         return False
-    return session.seats <= was.seats and session.gpu_hours(course.gpus) <= was.gpu_hours(course.gpus)
+    return session.seats <= was.seats and session.gpu_time <= was.gpu_time
 
 
 def _lengthen(
@@ -210,9 +253,9 @@ def _lengthen(
     return Changed(was, session, reservation, (), leases)
 
 
-def _free_until(pool: Pool, slots: Sequence[str], since: datetime, desk: Desk) -> datetime | None:
-    """Tell until when slots are reserved for nobody else; None for ever."""
-    starts = [start for slot in slots for start, end in pool.reserved(slot, "") if end > since]
+def _free_until(pool: Pool, slots: Sequence[str], since: datetime, desk: Desk, course: str = "") -> datetime | None:
+    """Tell until when slots are reserved for nobody, or for nobody but a course; None for ever."""
+    starts = [start for slot in slots for start, end in pool.reserved(slot, course) if end > since]
     return min(starts) - desk.rules.turnover if starts else None
 
 
@@ -242,10 +285,11 @@ def _with_end(
         if lease.ending and lease.ending != RESERVED:
             continue  # an admin ends it, or its user does
         end = max(session.ends_at, later.get(lease.user, session.ends_at))
-        if not own.issuperset(lease.slots) and end > lease.ends_at:
-            # It sits beside what is reserved: as long as nobody else has that, or waits.
-            free = _free_until(pool, lease.slots, lease.ends_at, desk)
-            end = lease.ends_at if pool.queue else min(end, free or end)
+        if end > lease.ends_at:
+            # What sits beside what is reserved has it as long as nobody else does, or waits.
+            beside = not own.issuperset(lease.slots)
+            free = _free_until(pool, lease.slots, lease.ends_at, desk, "" if beside else was.course)
+            end = lease.ends_at if beside and pool.queue else max(lease.ends_at, min(end, free or end))
         if end != lease.ends_at and (end < lease.ends_at or lease.ends_at >= was.ends_at - desk.rules.shortest):
             found.append(replace(lease, ends_at=end, warned=None))
     return found

@@ -130,7 +130,7 @@ def book(desk: Desk, plan: Plan, actor: str, why: str = "") -> Answer:
 
 def _plan(desk: Desk, books: Books, plan: Plan, actor: str, now: datetime) -> Answer:
     course, pool = find_in(books, plan.course), load_pool(books, desk.rules, now)
-    others = books.sessions.of_course(course.id)
+    others, prolonged = books.sessions.of_course(course.id), books.sessions.prolonged(course.id)
     series = desk.new_id() if len(plan.spans) > 1 else ""
     made: list[Session] = []
     reservations: list[Reservation] = []
@@ -147,12 +147,13 @@ def _plan(desk: Desk, books: Books, plan: Plan, actor: str, now: datetime) -> An
             title=plan.title,
             lead=plan.lead,
             grace=plan.grace,
+            gpus=course.gpus,
             series=series,
             late=plan.late,
             exam=plan.exam,
             terminals=plan.terminals,
         )
-        if (wrong := check_session(course, session, [*others, *made], now)) is not None:
+        if (wrong := check_session(course, session, [*others, *made], now, prolonged)) is not None:
             return wrong
         if course.gpus:
             found = reserve_for(desk, pool, course, session, now)
@@ -231,7 +232,7 @@ def reserve_for(
     was
         What it had before; the same GPUs go before others, and it keeps its id.
     """
-    begins_at, request = max(now, session.starts_at - session.lead), course.seat("")
+    begins_at, request = session.reserved_from, course.seat("")
     known = was.slots if was is not None else ()
     found = reserve(pool, request, session.seats, begins_at, session.ends_at, desk.rules, now, known)
     if isinstance(found, Deny):

@@ -1,7 +1,8 @@
 """The API of classes, for a seat's own server; what it asks is part of its lease's, see `spawner.pages.lease_api`.
 
 ======================== ==== =================================================================================
-``class/hand``           POST ``{"raised": bool}``: ask for help, or no more; answers with the place in the order
+``class/hand``           POST ``{"raised": bool}``: ask for help, or no more; answers with the place in the order.
+                              With ``"by": name`` it is a visitor who lowers the hand
 ``class/deliveries``     POST ``{"items": [{"push", "outcome", "path", "problem"}]}``: what became of sent files
 ======================== ==== =================================================================================
 """
@@ -24,8 +25,8 @@ _MOST_VISITORS = 50
 class HandHandler(BerthHandler):
     async def post(self) -> None:
         spawner = self.asked_spawner("servers")
-        raised = raised_in(self.body())
-        answer = await self.operate(spawner, class_lab.set_hand, spawner.user.name, spawner.name, raised)
+        raised, by = hand_in(self.body())
+        answer = await self.operate(spawner, class_lab.set_hand, spawner.user.name, spawner.name, raised, by)
         if isinstance(answer, Deny):
             raise Refusal.of(answer)
         lesson = await self.operate(spawner, class_lab.lesson, spawner.user.name, spawner.name)
@@ -79,15 +80,18 @@ class Presence:
 # --- what is in a body ------------------------------------------------------------------------------------------------
 
 
-def raised_in(body: dict[str, Any]) -> bool:
-    raised = body.get("raised")
+def hand_in(body: dict[str, Any]) -> tuple[bool, str]:
+    """Read whether a hand is to be up, and who says so."""
+    raised, by = body.get("raised"), body.get("by", "")
     if not isinstance(raised, bool):
         raise Refusal(400, "raised must be true or false.", "invalid_body")
-    return raised
+    if not isinstance(by, str) or not by.isprintable():
+        raise Refusal(400, "by must be a name.", "invalid_body")
+    return raised, by
 
 
 def presence_in(body: dict[str, Any]) -> tuple[bool, tuple[str, ...]]:
-    """Read whether a server's owner has a page open, and who else has."""
+    """Read whether a server's owner has a page open, and who else is there."""
     present, visitors = body.get("present", False), body.get("visitors", [])
     if not isinstance(present, bool):
         raise Refusal(400, "present must be true or false.", "invalid_body")

@@ -51,6 +51,7 @@ def class_view(lesson: Lesson, now: datetime) -> dict[str, Any]:
             }
             for push, delivery in lesson.files
         ],
+        "withheld": lesson.withheld,
     }
 
 

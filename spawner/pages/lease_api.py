@@ -14,6 +14,7 @@ All below ``{hub}/api/berth/``. What is refused has ``message`` for people and `
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from jupyterhub.utils import exponential_backoff
@@ -63,7 +64,8 @@ class LeaseHandler(BerthHandler):
     async def get(self) -> None:
         spawner = self.asked_spawner("read:servers")
         found = await self.operate(spawner, holdings.holding, spawner.user.name, spawner.name)
-        lesson = await self.operate(spawner, class_lab.lesson, spawner.user.name, spawner.name)
+        asked = partial(class_lab.lesson, ask=spawner.ask_students)
+        lesson = await self.operate(spawner, asked, spawner.user.name, spawner.name)
         now = spawner.desk.clock()
         messages = [] if found is None else notices_of(found.lease, spawner.catalogue, spawner.leases, now)
         pace = poll_seconds(found.lease if found else None, spawner.leases, now)

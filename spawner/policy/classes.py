@@ -6,8 +6,9 @@ are nobody's but theirs.
 """
 
 import enum
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,6 +22,7 @@ _LONGEST_ID = 30  # it is the name of a server, of which JupyterHub asks that, a
 _TAKEN = frozenset({"new"})
 LONGEST = timedelta(hours=24)
 """Of one session; an exam's day is shorter."""
+_HOUR = timedelta(hours=1)
 
 
 class Role(enum.StrEnum):
@@ -83,8 +85,8 @@ class Course:
     group
         Group of the hub whose members are its students, besides the roster; empty for none.
     most_seats, most_gpu_hours, most_ahead
-        What admins allow it: seats in one session; GPU-hours of all its sessions together, which are seats times GPUs
-        times hours; how long before its start a session may be reserved. None for as much as there is.
+        What admins allow it: seats in one session; GPU-hours of all its sessions together, see `gpu_time`; how long
+        before its start a session may be reserved. None for as much as there is.
     archived_at
         Since when nothing of it can be changed or begun.
     """
@@ -182,8 +184,12 @@ class Session:
         How long before the start its seats begin to be started, at the most.
     grace
         After the start; what nobody uses then goes back to the pool.
+    gpus
+        Of each seat, as the course had them when they were reserved.
     reservation
         Id of the reservation of its GPUs; empty for a class on CPUs.
+    reserved_at
+        When these were last reserved anew, since it was changed; None where that was at `created_at`.
     series
         Id that all sessions of a series share; empty for a single one.
     late
@@ -206,7 +212,9 @@ class Session:
     title: str = ""
     lead: timedelta = timedelta(minutes=15)
     grace: timedelta = timedelta(minutes=15)
+    gpus: int = 0
     reservation: str = ""
+    reserved_at: datetime | None = None
     series: str = ""
     late: Late = Late.FIRST
     exam: bool = False
@@ -232,9 +240,26 @@ class Session:
             return Phase.OPEN
         return Phase.WARMING if self.warmed_at is not None or now >= self.starts_at - self.lead else Phase.PLANNED
 
-    def gpu_hours(self, gpus: int) -> float:
-        """Give what its reservation takes, at so many GPUs per seat."""
-        return self.seats * gpus * (self.length / timedelta(hours=1))
+    @property
+    def reserved_from(self) -> datetime:
+        """Since when its GPUs are nobody else's: its lead before the start, or since they were reserved if later."""
+        return max(self.reserved_at or self.created_at, self.starts_at - self.lead)
+
+    @property
+    def gpu_time(self) -> timedelta:
+        """What its reservation takes, on all GPUs together; of one that was called off, what it has taken."""
+        end = self.ends_at if self.cancelled_at is None else self.cancelled_at
+        return self.seats * self.gpus * max(timedelta(0), end - self.reserved_from)
+
+    @property
+    def gpu_hours(self) -> float:
+        return self.gpu_time / _HOUR
+
+    def more_time(self, seat: "Seat") -> timedelta:
+        """Give what a seat takes that was given more time; when a session is called off, none goes on."""
+        if seat.until is None or self.cancelled_at is not None:
+            return timedelta(0)
+        return self.gpus * max(timedelta(0), seat.until - self.ends_at)
 
 
 # --- what can be ------------------------------------------------------------------------------------------------------
@@ -255,13 +280,17 @@ def check_course(course: Course) -> Deny | None:
     return None
 
 
-def check_session(course: Course, session: Session, others: Iterable[Session], now: datetime) -> Deny | None:
+def check_session(
+    course: Course, session: Session, sessions: Iterable[Session], now: datetime, prolonged: Sequence["Seat"] = ()
+) -> Deny | None:
     """Find why a session cannot be, whatever GPUs there are.
 
     Parameters
     ----------
-    others
-        The course's other sessions, over or not.
+    sessions
+        All of the course, over and called-off ones too; what it was itself does not count.
+    prolonged
+        The seats of all of them that were given more time.
 
     Returns
     -------
@@ -278,33 +307,56 @@ def check_session(course: Course, session: Session, others: Iterable[Session], n
         return Deny("invalid_option", f"A session takes {describe(LONGEST)} at most.")
     if session.lead < timedelta(0) or session.grace < timedelta(0):
         return Deny("invalid_option", "Neither the time before the start nor the one after it is negative.")
-    live = [other for other in others if other.id != session.id and other.cancelled_at is None]
-    for other in live:
-        if other.starts_at < session.ends_at and session.starts_at < other.ends_at:
+    others = [other for other in sessions if other.id != session.id]
+    for other in others:
+        if other.cancelled_at is None and other.starts_at < session.ends_at and session.starts_at < other.ends_at:
             return Deny(
                 "session_overlaps",
                 f"{course.title} has another session then, from {other.starts_at:%Y-%m-%d %H:%M} to "
                 f"{other.ends_at:%H:%M} UTC.",
             )
-    return _over_limits(course, session, live, now)
+    return _over_limits(course, session, others, now, prolonged)
 
 
-def _over_limits(course: Course, session: Session, live: Sequence[Session], now: datetime) -> Deny | None:
-    seats, hours, ahead = course.most_seats, course.most_gpu_hours, course.most_ahead
+def _over_limits(
+    course: Course, session: Session, others: Sequence[Session], now: datetime, prolonged: Sequence["Seat"]
+) -> Deny | None:
+    seats, ahead = course.most_seats, course.most_ahead
     if seats is not None and session.seats > seats:
         return Deny("course_limit", f"{session.seats} seats asked for; this course may have {seats} at a time.")
     if ahead is not None and session.starts_at - now > ahead:
         return Deny("course_limit", f"This course may reserve {describe(ahead)} ahead; this is further away.")
-    if hours is not None:
-        used = sum(other.gpu_hours(course.gpus) for other in live)
-        wanted = session.gpu_hours(course.gpus)
-        if used + wanted > hours:
-            left = max(0.0, hours - used)
-            return Deny(
-                "course_limit",
-                f"{wanted:g} GPU-hours are needed, and {left:g} of this course's {hours:g} are left.",
-            )
-    return None
+    return over_gpu_hours(course, gpu_time(others, prolonged), gpu_time([session], prolonged))
+
+
+def over_gpu_hours(course: Course, used: timedelta, wanted: timedelta) -> Deny | None:
+    """Find whether a course's GPU-hours are too few for what is wanted; ``course_limit``."""
+    hours = course.most_gpu_hours
+    if hours is None or not wanted or (used + wanted) / _HOUR <= hours:
+        return None
+    left = max(timedelta(0), timedelta(hours=hours) - used)
+    return Deny(
+        "course_limit",
+        f"{_hundredths(wanted, math.ceil)} GPU-hours are needed, and {_hundredths(left, math.floor)} of this course's "
+        f"{hours:g} are left.",
+    )
+
+
+def gpu_time(sessions: Iterable[Session], prolonged: Iterable["Seat"]) -> timedelta:
+    """Give what sessions take of their course's GPU-hours: from when their GPUs are reserved, whoever uses them.
+
+    Parameters
+    ----------
+    prolonged
+        Seats that were given more time; those of other sessions are left out.
+    """
+    known = {one.id: one for one in sessions}
+    whole = sum((one.gpu_time for one in known.values()), timedelta(0))
+    return whole + sum((known[one.session].more_time(one) for one in prolonged if one.session in known), timedelta(0))
+
+
+def _hundredths(time: timedelta, rounded: Callable[[float], int]) -> str:
+    return f"{rounded(time / (_HOUR / 100)) / 100:g}"
 
 
 # --- seats ------------------------------------------------------------------------------------------------------------
@@ -381,6 +433,8 @@ class Seat:
 
 SLOW = timedelta(minutes=5)  # a start that takes longer hangs: an image is there by then
 QUIET = timedelta(minutes=10)
+TRIES = 3
+"""Of a seat's start that fails, before it is left to its student and staff."""
 
 
 def seat_state(seat: Seat, now: datetime) -> SeatState:
@@ -402,22 +456,45 @@ def seat_state(seat: Seat, now: datetime) -> SeatState:
 
 
 def unused(session: Session, seats: Iterable[Seat], now: datetime) -> list[Seat]:
-    """List the seats that go back to the pool: they were ready, and nobody has come to them within the grace time.
+    """List the seats that go back to the pool: nobody has come to them within the grace time.
 
-    A seat that is ready late waits as long for its student as the others: they could not have come before.
+    They were ready, or are not started any more, for that has failed too often. A seat that is ready late waits as long
+    for its student as the others: they could not have come before.
     """
     if session.phase(now) is not Phase.OPEN:
         return []
     return [
         seat
         for seat in seats
-        if seat.ready_at is not None
-        and now >= max(seat.ready_at, session.starts_at) + session.grace
+        if (seat.ready_at is not None or _is_left(seat))
+        and now >= max(seat.ready_at or session.starts_at, session.starts_at) + session.grace
         and seat.entered_at is None
         and seat.given_back_at is None
         and seat.ended_at is None
         and seat.hand_at is None
     ]
+
+
+def _is_left(seat: Seat) -> bool:
+    """Tell whether a seat's start has failed for good, unless staff or its student try once more."""
+    return bool(seat.problem) and seat.attempts >= TRIES and seat.wish is Wish.NONE
+
+
+def gone_back(seat: Seat) -> bool:
+    """Tell whether a seat went back to the pool, and neither staff nor its student have had it started since."""
+    if seat.given_back_at is None or seat.wish in {Wish.START, Wish.RESTART}:
+        return False
+    since = seat.ready_at or seat.asked_at
+    return since is None or since <= seat.given_back_at
+
+
+def takes(seat: Seat) -> bool:
+    """Tell whether a seat has a server, or is getting one; one whose start has failed leaves its place to others."""
+    if seat.wish is Wish.START:
+        return True
+    if seat.asked_at is None or seat.ended_at is not None or gone_back(seat):
+        return False
+    return seat.ready_at is not None or not seat.problem
 
 
 def hands(seats: Iterable[Seat]) -> list[Seat]:

@@ -119,6 +119,11 @@ class Collected:
     problem: str = ""
 
 
+def is_hidden(path: str) -> bool:
+    """Tell whether a part of a path begins with a dot; such files can change what a home does."""
+    return any(part.startswith(".") for part in path.split("/"))
+
+
 def check_push_path(path: str, *, hidden: bool = False) -> Deny | None:
     """Find why a file cannot go to a path of a home; ``invalid_option``.
 
@@ -134,7 +139,7 @@ def check_push_path(path: str, *, hidden: bool = False) -> Deny | None:
         return Deny("invalid_option", f"{path} does not lie in the home; say it like week2/data.csv.")
     if any(part != part.strip() for part in parts):
         return Deny("invalid_option", f"No part of {path!r} begins or ends with a space.")
-    if not hidden and any(part.startswith(".") for part in parts):
+    if not hidden and is_hidden(path):
         return Deny("invalid_option", f"{path} is hidden, and could change what the home does; say that it is meant.")
     if len(path.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_PART for part in parts):
         return Deny("invalid_option", f"The path {path[:40]}… is too long.")

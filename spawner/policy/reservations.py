@@ -1,12 +1,12 @@
 """Reservations: which slots a course gets for an hour, and who has to make room."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .leases import GpuRequest, Lease, LeaseRules, LeaseState, Reservation
 from .model import Deny
-from .pool import Pool, class_of
+from .pool import Pool, SlotClass, class_of
 from .quota import ALL
 
 
@@ -112,19 +112,7 @@ class _Period:
     def seats(self, ids: Iterable[str], count: int) -> list[tuple[str, ...]]:
         """Group slots of one node to seats of `count` different GPUs, as many as possible."""
         usable = (slot_id for slot_id in ids if self.is_free(slot_id) and self.in_time(slot_id))
-        free = sorted(usable, key=lambda slot_id: (self.loss(slot_id), slot_id))
-        if count == 1:
-            return [(slot_id,) for slot_id in free]
-        by_gpu: dict[str, list[str]] = {}
-        for slot_id in free:
-            by_gpu.setdefault(self.pool.slots[slot_id].gpu, []).append(slot_id)
-        seats: list[tuple[str, ...]] = []
-        while len(by_gpu) >= count:
-            # From the GPUs with most slots left, or some would be left over alone; then those that disturb least.
-            gpus = sorted(by_gpu, key=lambda gpu: (-len(by_gpu[gpu]), self.loss(by_gpu[gpu][0]), gpu))[:count]
-            seats.append(tuple(by_gpu[gpu].pop(0) for gpu in gpus))
-            by_gpu = {gpu: slots for gpu, slots in by_gpu.items() if slots}
-        return seats
+        return _grouped(self.pool, sorted(usable, key=lambda slot_id: (self.loss(slot_id), slot_id)), count)
 
     def in_time(self, slot_id: str) -> bool:
         """Tell whether a slot's holder can still be told; what is only on offer is nobody's work."""
@@ -138,6 +126,51 @@ class _Period:
             start < self.ends_at + self.rules.turnover and self.starts_at < finish + self.rules.turnover
             for start, finish in self.pool.reserved(slot_id, "")
         )
+
+
+def _grouped(pool: Pool, ids: Sequence[str], count: int) -> list[tuple[str, ...]]:
+    """Group slots of one node to seats of `count` different GPUs, as many as possible; the first ones first."""
+    if count == 1:
+        return [(slot_id,) for slot_id in ids]
+    rank = {slot_id: place for place, slot_id in enumerate(ids)}
+    by_gpu: dict[str, list[str]] = {}
+    for slot_id in ids:
+        by_gpu.setdefault(pool.slots[slot_id].gpu, []).append(slot_id)
+    seats: list[tuple[str, ...]] = []
+    while len(by_gpu) >= count:
+        # From the GPUs with most slots left, or some would be left over alone.
+        gpus = sorted(by_gpu, key=lambda gpu: (-len(by_gpu[gpu]), rank[by_gpu[gpu][0]]))[:count]
+        seats.append(tuple(by_gpu[gpu].pop(0) for gpu in gpus))
+        by_gpu = {gpu: slots for gpu, slots in by_gpu.items() if slots}
+    return seats
+
+
+def shrink(pool: Pool, reservation: Reservation, seats: int, count: int, held: Collection[str]) -> Reservation:
+    """Leave a reservation the slots of so many seats, each with `count`.
+
+    Parameters
+    ----------
+    held
+        Slots of those who stay: these stay reserved. Then whole seats of what is free; then of what others hold still,
+        who are to go; what is broken leaves first.
+    """
+
+    def worth(slot_id: str) -> tuple[bool, bool]:
+        slot = pool.slots.get(slot_id)
+        return slot is None or not slot.usable, pool.holder(slot_id) is not None
+
+    others = sorted((slot_id for slot_id in reservation.slots if slot_id not in held), key=worth)
+    alike: dict[tuple[str, SlotClass], list[str]] = {}
+    for slot_id in others:
+        if slot_id in pool.slots:
+            alike.setdefault((pool.slots[slot_id].node, pool.class_of(slot_id)), []).append(slot_id)
+    whole = sorted(
+        (seat for ids in alike.values() for seat in _grouped(pool, ids, count)), key=lambda seat: max(map(worth, seat))
+    )
+    mine = (slot_id for slot_id in reservation.slots if slot_id in held)
+    # What makes no whole seat comes last.
+    ordered = dict.fromkeys([*mine, *(slot_id for seat in whole for slot_id in seat), *others])
+    return replace(reservation, slots=tuple(ordered)[: seats * count])
 
 
 def replan(pool: Pool, reservation: Reservation, rules: LeaseRules, now: datetime) -> Reservation | None:

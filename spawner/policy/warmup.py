@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 
-from .classes import SLOW, Phase, Seat, Session
+from .classes import SLOW, TRIES, Phase, Seat, Session
 
 SPARE = 1.5
 """How much longer than the last starts took is planned for: a start of a real class is slower than one alone."""
-TRIES = 3
 RETRY = timedelta(seconds=20)
 
 
@@ -48,7 +47,7 @@ def begin_at(session: Session, seats: int, pace: Pace) -> datetime:
 
 
 def due(session: Session, roster: Iterable[str], seats: Iterable[Seat], pace: Pace, now: datetime) -> list[str]:
-    """List the students whose seats are to be started now, in the roster's order.
+    """List those of a roster, students and guests, whose seats are to be started now, in its order.
 
     Not more than the session's seats in all, those given back counted, nor than `Pace.at_once` under way; a start that
     hangs holds up no other. A seat whose start failed is tried again after a while, behind those that were not tried

@@ -124,7 +124,6 @@ async def test_a_seat_is_the_courses_whatever_its_user_asks_for(client: docker.A
     assert {name: told.get(name) for name in told if name.startswith("BERTH_") and "SIM" not in name} == {
         "BERTH_COURSE": "ml",
         "BERTH_COURSE_FOLDER": "lessons",
-        "BERTH_COURSE_BRANCH": "main",
         "BERTH_GPU_COUNT": "1",
     }
     assert told["PYTHONUSERBASE"]  # a clean start, the one wish that counts

@@ -182,7 +182,7 @@ class _Writer:
         link = JoinLink(_TOKEN, COURSE, Role.STUDENT, "ines", now - DAY, now + DAY)
         self._put(tables.courses, [course])
         self._put(tables.members, [Member(COURSE, name, role, now - DAY, "ines") for name, role in roles.items()])
-        self._put(tables.sessions, [replace(session, reservation=_RESERVATION)])
+        self._put(tables.sessions, [replace(session, gpus=1, reservation=_RESERVATION)])
         self._put(tables.links, [link])
         self._put(tables.seats, [self._seat(name, number, starts_at) for number, name in enumerate(students)])
         slots = [slot.id for slot in self._slots[:count]]

@@ -99,6 +99,12 @@ def test_enrol_by_name_and_from_a_file(admin: Admin, tmp_path: Path) -> None:
         admin.data("course", "list")[0] | {"instructors": 1, "assistants": 3, "students": 3}
         == (admin.data("course", "list")[0])
     )
+    file.write_text("username,role\ntom,\nfay,\ngil,assistant\ndan,assistant\n", encoding="utf-8")
+    words = admin.ok("course", "enrol", "ml", "--file", str(file))
+    assert "1 assistant, 1 student added to ml. dan: now assistant. Already there: tom." in words
+    assert (roster(admin)["tom"], roster(admin)["gil"]) == (Role.ASSISTANT, Role.ASSISTANT)
+    admin.ok("course", "enrol", "ml", "dan")  # whoever is named alone is lowered
+    admin.ok("course", "expel", "ml", "fay", "gil", "--why", "x")
     shown = [one["user"] for one in admin.data("course", "show", "ml")["members"]]
     assert shown == sorted(shown)
     page = admin.ok("course", "show", "ml")
@@ -112,6 +118,8 @@ def test_a_roster_with_mistakes_puts_nobody_in(admin: Admin, tmp_path: Path) -> 
     sentence = admin.refused("course", "enrol", "ml", "--file", str(file), code="invalid_option")
     assert "line 2: 'not a name'" in sentence
     assert "And 2 more." in sentence
+    file.write_text("x" * 200_000, encoding="utf-8")
+    assert "line 1: " in admin.refused("course", "enrol", "ml", "--file", str(file), code="invalid_option")
     file.write_bytes("müller\n".encode("latin-1"))
     assert "UTF-8" in admin.refused("course", "enrol", "ml", "--file", str(file), code="invalid_option")
     assert roster(admin) == {"eva": Role.INSTRUCTOR}

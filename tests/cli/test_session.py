@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -66,6 +67,74 @@ def test_what_does_not_fit_says_what_would(course: Admin) -> None:
     assert "another session then" in course.refused(
         "session", "reserve", "ml", *FROM, "--seats", "1", code="session_overlaps"
     )
+
+
+def test_what_would_fit_is_told_to_programs(course: Admin) -> None:
+    reserved(course, *FROM, "--seats", "2")
+    course.ok("course", "create", "dl", "--title", "DL", "--instructor", "eva", "--profile", "gpu", "--gpus", "1")
+    done = course.run("session", "reserve", "dl", *FROM, "--seats", "1", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert (error["code"], error["starts_at"], error["seats"], error["kinds"]) == (
+        "no_capacity",
+        STARTS.isoformat(),
+        0,
+        [],
+    )
+    assert all(datetime.fromisoformat(time).tzinfo for time in error["times"])
+    assert error["times"]
+
+
+def test_change(course: Admin) -> None:
+    (session,) = reserved(course, *FROM, "--seats", "2")
+    later = STARTS + timedelta(days=1)
+    said = course.data("session", "change", session, "--from", f"{later:%Y-%m-%d %H:%M}", "--title", "Moved")
+    assert said["changed"] is True
+    # It is as long as before.
+    assert (said["session"]["starts_at"], said["session"]["title"]) == (later.isoformat(), "Moved")
+    assert said["session"]["ends_at"] == (later + timedelta(hours=2)).isoformat()
+    options = ("--seats", "1", "--lead", "5", "--grace", "20", "--late", "queue", "--exam", "--no-terminals")
+    words = course.ok("session", "change", session, *options, "--for", "90m", "--dry-run")
+    assert "It would fit; nothing is changed." in words
+    found = course.data("session", "show", session)
+    assert found["seats"] == 2
+    assert "Session changed." in course.ok("session", "change", session, *options, "--for", "90m", "--why", "room")
+    found = course.data("session", "show", session)
+    assert [found[name] for name in ("seats", "lead_minutes", "grace_minutes", "late", "exam", "terminals")] == [
+        *(1, 5, 20, "queue", True, False)
+    ]
+    assert found["ends_at"] == (later + timedelta(minutes=90)).isoformat()
+    found = course.data(
+        *("session", "change", session, "--until", f"{later + timedelta(hours=1):%Y-%m-%d %H:%M}"),
+        *("--no-exam", "--terminals"),
+    )["session"]
+    assert (found["exam"], found["terminals"]) == (False, True)
+    assert found["ends_at"] == (later + timedelta(hours=1)).isoformat()
+    assert ("session.change", "room") in [(entry["action"], entry["why"]) for entry in course.audit()]
+    berlin = course.data("session", "change", session, "--from", "2030-07-01 10:00", "--zone", "Europe/Berlin")
+    assert berlin["session"]["starts_at"] == "2030-07-01T08:00:00+00:00"
+
+
+def test_what_cannot_be_changed(course: Admin) -> None:
+    (session,) = reserved(course, *FROM, "--seats", "2")
+    assert "Say what is to change" in course.misused("session", "change", session)
+    both = ("--for", "1h", "--until", "2030-01-01 10:00")
+    assert "--until or --for" in course.misused("session", "change", session, *both)
+    assert "fewer seats" in course.refused("session", "change", session, "--seats", "3", code="no_capacity")
+    error = json.loads(course.run("session", "change", session, "--seats", "3", "--json").stdout)["error"]
+    assert error["seats"] == 2
+    assert "no session 'x'" in course.refused("session", "change", "x", "--seats", "1", code="unknown_name")
+    assert "no session 'x'" in course.refused("session", "extend", "x", "--by", "15m", code="unknown_name")
+    course.ok("session", "cancel", session, "--why", "ill")
+    course.refused("session", "change", session, "--seats", "1", code="session_over")
+    course.refused("session", "extend", session, "--by", "15m", code="session_over")
+
+
+def test_extend(course: Admin) -> None:
+    (session,) = reserved(course, *FROM, "--seats", "2")
+    end = STARTS + timedelta(hours=2, minutes=15)
+    assert f"It ends at {end:%Y-%m-%d %H:%M} UTC." in course.ok("session", "extend", session, "--by", "15m")
+    said = course.data("session", "extend", session, "--by", "1h", "--why", "questions")
+    assert said["session"]["ends_at"] == (end + timedelta(hours=1)).isoformat()
 
 
 def test_who_makes_room_is_told(course: Admin) -> None:

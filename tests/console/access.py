@@ -165,6 +165,7 @@ ACCESS: dict[str, Access] = {
     "POST api/v1/courses/{course}/sessions/{session}/seats/{user}/visit": of_staff(Scope.SELF),
     "GET courses/{course}/report": of_staff(),
     "GET courses/{course}/sessions/{session}/board": of_staff(),
+    "POST courses/{course}/sessions/{session}/board/ask": of_staff(Scope.SELF),
     "GET courses/{course}/sessions/{session}/board/collect": of_staff(),
     "POST courses/{course}/sessions/{session}/board/collect": of_staff(Scope.SELF),
     "GET courses/{course}/sessions/{session}/board/do": of_staff(),

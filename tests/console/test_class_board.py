@@ -16,12 +16,12 @@ from spawner.console.class_live import ClassLook
 from spawner.console.class_pages import ClassNews, choice_of
 from spawner.console.course_access import InCourse
 from spawner.console.events import Event, stamp
-from spawner.operations import class_board, courses, seats
-from spawner.policy.classes import Course, Role, SeatState, Session, Wish
-from spawner.policy.handouts import Kind
+from spawner.operations import class_board, collections, courses, seats
+from spawner.policy.classes import Course, Role, Seat, SeatState, Session, Wish
+from spawner.policy.handouts import Collected, Kind
 from spawner.settings import Settings
 
-from ..support.classroom import COURSE, class_in_session, readings_of
+from ..support.classroom import COURSE, class_in_session, end_class, readings_of
 from ..support.console import PREFIX, ConsoleStand, Visitor, open_console
 from ..support.office import MINUTE, Office
 from .test_gpus_pages import EVIL
@@ -169,6 +169,25 @@ def test_opening_a_server_is_told_to_its_student(console: ConsoleStand, session:
     assert "does not run" in refused.text
 
 
+def test_only_what_may_be_opened_is_offered(console: ConsoleStand, session: Session) -> None:
+    tom, now = console.signed_in("tom"), console.office.clock.now
+    with console.office.ledger.transaction() as books:
+        books.sessions.put_seats(
+            [
+                Seat(session.id, name, asked_at=now, ready_at=now, guest=name == "gast", hand_at=now)
+                for name in ("tom", "ines", "gast")
+            ]
+        )
+    page = tom.get(path(session)).text
+    for name, offered in (("tom", True), ("ada", True), ("ines", False), ("gast", False)):
+        assert ("Open" in tile(page, name)) == offered, name
+        assert (f"Open {name}'s server" in Markup(page).unescape()) == offered, name
+        of_seat = tom.get(path(session, f"/seats/{name}")).text
+        assert ("Open the server" in of_seat) == offered, name
+        answer = tom.send_form(path(session, "/visit"), user=name)
+        assert answer.status_code == (303 if offered else 409), name
+
+
 def test_several_seats_at_once(console: ConsoleStand, session: Session) -> None:
     tom = console.signed_in("tom")
     asked = tom.get(path(session, "/do?action=restart&user=ada&user=bela&user=irene"))
@@ -182,6 +201,19 @@ def test_several_seats_at_once(console: ConsoleStand, session: Session) -> None:
     none = send(tom, path(session, "/do"), action="stop")
     assert (none.status_code, "Choose seats first." in none.text) == (422, True)
     assert "To be restarted: ada" not in tom.get(path(session)).text
+
+
+def test_however_many_are_chosen(console: ConsoleStand, session: Session) -> None:
+    tom = console.signed_in("tom")
+    page = tom.get(path(session)).text
+    assert f'method="post" action="{PREFIX}{path(session, "/ask")}"' in page
+    many = [f"somebody.with.a.long.name.{number}@students.example.org" for number in range(900)]
+    asked = send(tom, path(session, "/ask"), action="stop", user=["ada", *many])
+    assert "It is about 901 seats: ada, somebody" in words(asked.text)
+    assert asked.text.count('<input type="hidden" name="user"') == 901
+    assert seat(console, session, "ada").seat.wish is Wish.NONE
+    nobody = send(tom, path(session, "/ask"), action="stop")
+    assert (nobody.status_code, "No seat is chosen." in nobody.text) == (200, True)
 
 
 def test_more_time_and_memory(console: ConsoleStand, session: Session) -> None:
@@ -255,6 +287,52 @@ def test_files_and_collections(console: ConsoleStand, session: Session) -> None:
         found = books.sessions.get(session.id)
     assert found is not None
     assert found.collect_at == console.office.clock.now
+
+
+def test_a_hidden_file_has_to_be_meant(console: ConsoleStand, session: Session) -> None:
+    tom = console.signed_in("tom")
+    courses.change(console.office.desk, "ml", "ines", folder="ml")
+
+    def send_it(**fields: str) -> httpx2.Response:
+        answer: httpx2.Response = tom.post(
+            path(session, "/files"),
+            data={"csrf": tom.form_token, **fields},
+            files={"file": (".condarc", b"{}", "text/plain")},
+        )
+        return answer
+
+    assert 'name="folder" value="ml"' in tom.get(path(session, "/files")).text
+    refused = send_it(folder="")
+    assert (refused.status_code, "say that it is meant" in refused.text) == (409, True)
+    assert 'name="folder" value=""' in refused.text
+    assert 'name="hidden" value="1">' in refused.text
+    assert ".condarc is on its way" in words(send_it(folder="", hidden="1").text)
+    again = send_it(folder="../x", hidden="1")
+    assert again.status_code == 409
+    assert 'name="hidden" value="1" checked>' in again.text
+
+
+def test_what_can_be_done_afterwards(console: ConsoleStand, session: Session) -> None:
+    tom, office = console.signed_in("tom"), console.office
+    courses.change(office.desk, "ml", "ines", collect="week1")
+    end_class(office, session)
+    for archive, sha256 in (("", ""), ("s/ada-20270301T140000Z.tar.gz", "c0ffee")):
+        one = Collected("", session.id, "ada", "week1", office.clock.now, archive, 2, 20, sha256)
+        made = collections.note(office.desk, one)
+    board = tom.get(path(session)).text
+    assert "Message to all" not in board
+    assert "Seat for a guest" not in board
+    for page, told in ((board, "/files"), (board, "/collect"), (tom.get(path(session, "/../report")).text, "/collect")):
+        assert f'href="{PREFIX}{path(session, told)}"' in page
+    page = tom.get(path(session, "/collect")).text
+    exports = f"{PREFIX}api/v1/courses/ml/sessions/{session.id}/collections"
+    for address in (f"{exports}/export", f"{exports}/{made.id}"):
+        assert f'href="{address}"' in page
+    assert "being collected" in send(tom, path(session, "/collect")).text
+    office.clock.now = session.ends_at + timedelta(hours=6)
+    late = send(tom, path(session, "/collect"))
+    assert (late.status_code, "other work by now" in late.text) == (409, True)
+    assert f'href="{exports}/export"' in late.text
 
 
 def test_another_end(console: ConsoleStand, session: Session) -> None:

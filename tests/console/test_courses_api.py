@@ -250,13 +250,18 @@ def test_a_roster_is_looked_at_and_taken_over(console: ConsoleStand) -> None:
 
 def test_a_roster_that_a_learning_platform_sends(console: ConsoleStand) -> None:
     """A script that keeps rosters, with a service's token."""
-    made(console)
+    ines = made(console)
     service = console.as_service("lms", tuple(OF_ADMINS))
     body = {"users": ["ann"], "via": "lti"}
     assert service.post("api/v1/courses/ml/members", json=body).json()["added"] == ["ann"]
     [ann] = service.get("api/v1/courses/ml/members?role=student").json()["items"]
     assert (ann["via"], ann["added_by"]) == ("lti", "lms")
     assert "learning platform" in console.signed_in("ines").get("courses/ml/roster").text
+    # It knows all as students, and lowers nobody.
+    ines.put("api/v1/courses/ml/members/tom", json={"role": "assistant"})
+    answer = service.post("api/v1/courses/ml/members", json={"users": ["ann", "tom", "ines"], "via": "lti"})
+    assert answer.json() == {"added": [], "changed": [], "kept": ["ann", "ines", "tom"]}
+    assert roles(console) == {"ines": Role.INSTRUCTOR, "tom": Role.ASSISTANT, "ann": Role.STUDENT}
 
 
 def test_the_roster_as_a_file(console: ConsoleStand) -> None:
@@ -269,9 +274,24 @@ def test_the_roster_as_a_file(console: ConsoleStand) -> None:
     assert lines[0] == "username,role,via,added_at,added_by,last_seen"
     assert lines[1].startswith("'=1+1,student,roster,2027-03-01T12:00:00Z,ines,")
     assert lines[2] == "ann,student,roster,2027-03-01T12:00:00Z,ines,2027-03-01T10:00:00Z"
-    # It can be read in again.
-    seen = ines.post("api/v1/courses/ml/members/preview", json={"text": answer.text.replace("'", "")}).json()
-    assert seen["kept"] == ["=1+1", "ann"]
+    # It can be read in again, and changes nothing.
+    ines.put("api/v1/courses/ml/members/tom", json={"role": "assistant"})
+    before, text = roles(console), ines.get("api/v1/courses/ml/members/export").text
+    seen = ines.post("api/v1/courses/ml/members/preview", json={"text": text}).json()
+    assert {name: seen[name] for name in ("added", "changed", "missing", "mistakes", "roles")} == {
+        "added": [],
+        "changed": {},
+        "missing": [],
+        "mistakes": [],
+        "roles": {},
+    }
+    assert seen["kept"] == ["=1+1", "ann", "ines", "tom"]
+    assert ines.post("api/v1/courses/ml/members", json={"text": text}).status_code == 200
+    assert roles(console) == before
+    # It makes another course's staff, too.
+    assert ines.post("api/v1/courses", json={"id": "dl", "title": "DL", "profile": "cpu"}).status_code == 201
+    seen = ines.post("api/v1/courses/dl/members/preview", json={"text": text}).json()
+    assert seen["roles"] == {"tom": "assistant", "=1+1": "student", "ann": "student"}
 
 
 def test_members_in_pages(console: ConsoleStand) -> None:

@@ -215,6 +215,22 @@ def test_reserved_seats_do_not_change_by_a_form(console: ConsoleStand) -> None:
     assert "reserved" in text(answer)
 
 
+def test_memory_of_a_program_survives_a_form(console: ConsoleStand) -> None:
+    console.office.fit(gpus(2))
+    memory = 10_000_000_000
+    course = Course("ml", "Machine learning", "gpu", "ines", NOW, gpus=1, memory=memory)
+    assert isinstance(courses.create(console.office.desk, course, "ines"), Course)
+    done = sessions.book(console.office.desk, sessions.Plan("ml", [(NOW + HOUR, NOW + 2 * HOUR)], 2), "ines")
+    assert isinstance(done, sessions.Planned), done
+    teacher = ines(console)
+    page = teacher.get("courses/ml/edit")
+    typed = {name: field(page, name) for name in ("version", "gpus", "memory")}
+    answer = teacher.send_form("courses/ml/edit", title="Deep learning", profile="gpu", **typed)
+    assert answer.status_code == 303, text(answer)
+    now = courses.find(console.office.desk, "ml")
+    assert (now.title, now.memory) == ("Deep learning", memory)
+
+
 @pytest.mark.usefixtures("course")
 def test_limits(console: ConsoleStand) -> None:
     admin = console.signed_in_admin()
@@ -265,14 +281,53 @@ def test_a_roster_is_shown_before_it_is_taken_over(console: ConsoleStand) -> Non
     seen = teacher.send_form("courses/ml/roster/preview", text=roster, role="student")
     told = text(seen)
     assert "New 1 ann" in told
-    assert "tara Assistant → Student" in told
+    assert "→" not in told  # nobody is lowered by a list
+    assert "In it already 2 bob tara" in told
     assert "not in this list 1 eve" in told
     assert roles(console).keys() == {"ines", "bob", "eve", "tara"}
     done = teacher.send_form("courses/ml/roster/save", text=roster, role="student", drop="true", why="term")
     assert done.status_code == 303
-    assert roles(console) == dict.fromkeys(("ann", "bob", "tara"), Role.STUDENT) | {"ines": Role.INSTRUCTOR}
+    assert roles(console) == {
+        "ines": Role.INSTRUCTOR,
+        "tara": Role.ASSISTANT,
+        **dict.fromkeys(("ann", "bob"), Role.STUDENT),
+    }
     flash = text(teacher.get("courses/ml/roster"))
-    assert "New: 1, changed: 1, removed: 1." in flash
+    assert "New: 1, changed: 0, removed: 1." in flash
+
+
+@pytest.mark.usefixtures("course")
+def test_a_roster_with_roles(console: ConsoleStand) -> None:
+    enrol(console, "ann")
+    teacher = ines(console)
+    exported = teacher.get("api/v1/courses/ml/members/export").text
+    assert "Nothing changes" in text(teacher.send_form("courses/ml/roster/preview", text=exported))
+    assert teacher.send_form("courses/ml/roster/save", text=exported, drop="true").status_code == 303
+    assert roles(console) == {"ines": Role.INSTRUCTOR, "ann": Role.STUDENT}
+    roster = "username,role\nann,assistant\nbob,assistant\ncyd,\n"
+    told = text(teacher.send_form("courses/ml/roster/preview", text=roster, role="student"))
+    assert "New 2 bob Assistant cyd" in told
+    assert "ann Student → Assistant" in told
+    assert teacher.send_form("courses/ml/roster/save", text=roster, role="student").status_code == 303
+    assert roles(console) == {
+        "ines": Role.INSTRUCTOR,
+        **dict.fromkeys(("ann", "bob"), Role.ASSISTANT),
+        "cyd": Role.STUDENT,
+    }
+
+
+@pytest.mark.usefixtures("course")
+def test_what_no_text_has_is_refused(console: ConsoleStand) -> None:
+    enrol(console, "ann")
+    teacher = ines(console)
+    for path, fields in (
+        ("courses/ml/roster/remove", {"user": ["ann"], "sure": "yes", "why": "le\0ft"}),
+        ("courses/ml/roster/role", {"user": ["\0", "ann"], "role": "assistant"}),
+        ("courses/ml/archive", {"why": "\0"}),
+    ):
+        answer = teacher.send_form(path, **fields)
+        assert (answer.status_code, "NUL" in text(answer)) == (422, True), path
+    assert roles(console) == {"ines": Role.INSTRUCTOR, "ann": Role.STUDENT}
 
 
 @pytest.mark.usefixtures("course")

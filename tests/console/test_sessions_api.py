@@ -59,7 +59,7 @@ def test_sessions_are_reserved(ines: Visitor, taught: ConsoleStand) -> None:
         {"lease": held.id, "user": "zoe", "ends_at": "2027-03-01T13:43:00Z", "ended_at": "2027-03-02T00:00:00Z"}
     ]
     [made] = booked(ines, **said)
-    assert (made["title"], made["phase"], made["grace_minutes"], made["gpu_hours"]) == ("Trees", "planned", 5, 8.0)
+    assert (made["title"], made["phase"], made["grace_minutes"], made["gpu_hours"]) == ("Trees", "planned", 5, 9.0)
     assert taught.office.lease(held.id).ending == "reserved"
     assert ines.get(BASE).json() == {"items": [made], "next": None}
     assert taught.as_user("ann").get("api/v1/users/ann/sessions").json() == [made]
@@ -165,6 +165,8 @@ def events(visitor: Visitor, path: str) -> Mapping[str, Any]:
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/calendar; charset=utf-8"), answer.text
     found = Calendar.from_ical(answer.content)
     assert found["METHOD"] == "PUBLISH"
+    for name in ("REFRESH-INTERVAL;VALUE=DURATION", "X-PUBLISHED-TTL"):
+        assert f"{name}:PT30M" in answer.text.splitlines()
     return {str(event["UID"]): event for event in found.walk("VEVENT")}
 
 

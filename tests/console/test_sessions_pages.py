@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from spawner.console.callers import FORM_FIELD
 from spawner.console.rendering import ZONE_COOKIE
-from spawner.operations import courses, seats, sessions
+from spawner.operations import courses, seats, session_changes, sessions
+from spawner.operations.session_changes import Change
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Late, Phase, Role, Session
 from spawner.policy.gpus import SlotKind
@@ -100,7 +101,7 @@ def test_it_is_said_at_once_whether_seats_fit(taught: ConsoleStand) -> None:
     ines = reader(taught)
     said = check(ines)
     assert "It fits. 3 seats, 2 Mar, 14:00 – 16:00, 2 h." in said
-    assert "6 GPU-hours are reserved." in said
+    assert "6.75 GPU-hours are reserved." in said
     assert "Nobody's lease has to end sooner for it." in said
     assert "Say the day" in check(ines, begins="")
     said = check(ines, begins="25:00", seats="no")
@@ -175,7 +176,7 @@ def test_limits_say_what_is_left(taught: ConsoleStand) -> None:
     assert "This course may have 3 at a time." in words(ines.get("courses/ml/sessions/new").text)
     assert "4 seats asked for; this course may have 3 at a time." in check(ines, seats="4")
     ines.send_form("courses/ml/sessions", **form())
-    assert "6 GPU-hours are needed, and 4 of this course's 10 are left." in check(ines, date="2027-03-03")
+    assert "6.75 GPU-hours are needed, and 3.25 of this course's 10 are left." in check(ines, date="2027-03-03")
     assert "may reserve 168 h ahead; this is further away" in check(ines, date="2027-03-20", seats="1")
 
 
@@ -226,7 +227,34 @@ def test_times_that_clocks_leave_out_or_show_twice(taught: ConsoleStand) -> None
     assert "no time zone called Mars" in check(ines, date="2027-03-28", zone="Mars/Phobos")
 
 
+def test_a_series_says_what_clocks_do(taught: ConsoleStand) -> None:
+    ines = reader(taught)
+    series = {"weekly": "1", "zone": "Europe/Berlin", "seats": "1"}
+    said = check(ines, date="2027-03-21", begins="02:30", ends="04:00", last="2027-04-04", **series)
+    assert "2027-03-28: There is no 02:30 on that day, for clocks are put forward; 03:30 is meant." in said
+    assert "2027-03-28: Clocks are changed meanwhile: it ends at 05:00." in said
+    assert "2027-03-21: " not in said
+    assert "2027-04-04: " not in said
+    said = check(ines, date="2027-03-21", begins="01:00", ends="05:00", last="2027-04-04", **series)
+    assert "2027-03-28: Clocks are changed meanwhile: it ends at 06:00." in said
+    said = check(ines, date="2027-10-24", begins="02:30", ends="04:00", last="2027-11-07", **series)
+    assert "2027-10-31: There is 02:30 twice on that day" in said
+    assert "2027-10-31: Clocks are changed meanwhile: it ends at 03:00." in said
+    assert "Clocks" not in check(ines, date="2027-03-22", begins="09:00", ends="11:00", last="2027-04-05", **series)
+
+
 # --- changed and called off -------------------------------------------------------------------------------------------
+
+
+def test_a_session_is_no_series_whatever_an_address_says(taught: ConsoleStand) -> None:
+    ines = reader(taught)
+    made = planned(taught.office, NOW + DAY, seats=2, course="ml")
+    path = f"courses/ml/sessions/{made.id}"
+    fields = form(weekly="1", last="2027-03-30", seats="4", version=str(made.version))
+    assert "It fits." in words(ines.get(f"{path}/change", params=fields).text)
+    assert "It fits. 4 seats" in check(ines, f"{path}/check", **fields)
+    assert ines.send_form(f"{path}/change", **fields).status_code == 303
+    assert [one.seats for one in all_of(taught.office)] == [4]
 
 
 def test_a_session_is_changed(taught: ConsoleStand) -> None:
@@ -250,6 +278,49 @@ def test_a_session_is_changed(taught: ConsoleStand) -> None:
     assert taken.status_code == 409
     assert "1 seat is to be had" in words(taken.text)
     assert all_of(taught.office) == [after]
+
+
+def test_what_a_colleague_changed_meanwhile_is_shown(taught: ConsoleStand) -> None:
+    ines, desk = reader(taught), taught.office.desk
+    made = planned(taught.office, NOW + DAY, seats=3, course="ml")
+    path = f"courses/ml/sessions/{made.id}/change"
+    fields = form(begins="12:00", ends="14:00", title="Trees", version=str(made.version), why="as we said")
+    session_changes.change(desk, made.id, Change(seats=4, late=Late.REFUSE, exam=True), "ida")
+    late = ines.send_form(path, **fields)
+    assert late.status_code == 412
+    assert "Somebody has changed this session meanwhile. Nothing was overwritten." in words(late.text)
+    assert "(ida, 12:00)" in words(late.text)
+    table = late.text.split('<table class="versus">')[1].split("</table>")[0]
+    cells = [words(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table)]
+    assert [tuple(cells[place : place + 3]) for place in range(0, len(cells), 3)] == [
+        ("What", "There now", "Yours"),
+        ("Title", "–", "Trees"),
+        ("Seats", "4", "3"),
+        ("Who comes late", "Is refused", "Goes first in the queue"),
+        ("Exam", "yes", "no"),
+    ]
+    assert 'id="why" name="why" value="as we said"' in late.text
+    assert all_of(taught.office)[0].seats == 4
+    # Whoever has seen both and goes on means it.
+    assert ines.send_form(path, **{**fields, "version": "2"}).status_code == 303
+    [after] = all_of(taught.office)
+    assert (after.seats, after.title, after.exam, after.version) == (3, "Trees", False, 3)
+    assert taught.office.audit()[-1].why == "as we said"
+
+
+def test_a_reason_is_not_lost_when_a_change_is_refused(taught: ConsoleStand) -> None:
+    ines = reader(taught)
+    made = planned(taught.office, NOW + DAY, seats=2, course="ml")
+    path, version = f"courses/ml/sessions/{made.id}", str(made.version)
+    for where, wanted, status in (
+        ("change", {"seats": "40"}, 409),
+        ("change", {"seats": "none"}, 422),
+        ("check", {}, 200),
+    ):
+        fields = {FORM_FIELD: ines.form_token, **form(version=version, why='a "holiday"', **wanted)}
+        answer = ines.post(f"{path}/{where}", data=fields)
+        assert answer.status_code == status
+        assert 'name="why" value="a &#34;holiday&#34;"' in answer.text, where
 
 
 def test_one_that_runs_only_ends_at_another_time(taught: ConsoleStand) -> None:
@@ -333,6 +404,35 @@ def test_the_start_page_says_what_is_next(taught: ConsoleStand) -> None:
     assert "Your seat runs" not in reader(taught, "olga").get("people/ann").text
 
 
+def test_staff_start_their_seats_themselves(taught: ConsoleStand) -> None:
+    made = planned(taught.office, NOW + 2 * HOUR, seats=3, course="ml")
+    for name in ("tara", "ines"):
+        taught.hub.add_user(name)
+    tara = reader(taught, "tara")
+
+    def card() -> str:
+        text: str = tara.get("mine/now").text
+        return text.split('<section class="panel server"')[0]
+
+    start, seat = "/hub/spawn/tara/ml", "/user/tara/ml/"
+    assert "Machine learning Planned today 14:00 – 16:00. Open the board" in words(card())
+    assert start not in card()
+    assert seat not in tara.get("courses/ml").text
+    taught.office.wait(110 * MINUTE)
+    seats.asked(taught.office.desk, made.id, "ann")  # it is being warmed up, but no seat of hers
+    assert "Your seat" not in words(card())
+    assert start in card()
+    assert seat in tara.get("courses/ml").text
+    taught.office.wait(20 * MINUTE)
+    assert "until 16:00. Start my seat" in words(card())
+    for name in ("tara", "ines", "ann"):
+        page = reader(taught, name).get("courses/ml")
+        assert f'href="/user/{name}/ml/">Go to my seat' in page.text, name
+        assert ("Your seat starts by itself" in words(page.text)) == (name == "ann")
+    # Admins who are not in the course have no seat there.
+    assert "Go to my seat" not in reader(taught, "olga").get("courses/ml").text
+
+
 def test_names_of_courses_are_for_who_is_in_them(taught: ConsoleStand) -> None:
     planned(taught.office, NOW + DAY, seats=3)
     planned(taught.office, NOW + DAY + 3 * HOUR, seats=2, course="ml")
@@ -354,6 +454,13 @@ def test_names_of_courses_are_for_who_is_in_them(taught: ConsoleStand) -> None:
     assert "Art &amp; &lt;b&gt;craft" in week("olga")
     assert "no class has reserved any in this week" in week("ann", "2027-03-15")
     assert "1 March – 7 March 2027" in week("ann", "nonsense")
+    # A week that is over has what classes had, and no more.
+    taught.office.wait(7 * DAY)
+    [before] = re.findall(r'href="\?week=([^"]*)" rel="prev"', week("ann", "2027-03-08"))
+    past = week("ann", before)
+    assert "1 March – 7 March 2027" in past
+    assert "Machine learning: 2 of 4, 14:45 to 17:00" in past
+    assert "in use" not in past
 
 
 def test_a_week_in_which_clocks_change(taught: ConsoleStand) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from spawner.policy.classes import QUIET, SLOW, Late, Phase, Role, SeatState, Session
+from spawner.policy.classes import QUIET, SLOW, TRIES, Late, Phase, Role, SeatState, Session
 from spawner.policy.leases import LeaseRules
-from spawner.policy.warmup import SPARE, TRIES
+from spawner.policy.warmup import SPARE
 from spawner.settings import ClassSettings
 from spawner.sim.term import Term, draw
 

@@ -7,8 +7,11 @@ import itertools
 import os
 import socket
 import subprocess
+import sys
 import tarfile
 import threading
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -44,7 +47,7 @@ def taken(home: Path, folder: str = "work", most: int = MOST) -> tuple[Taken, di
     with tarfile.open(target) as tar:
         assert all(member.isreg() and member.uid == member.gid == 0 for member in tar)
         content = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
-    rows = list(csv.DictReader(io.StringIO(content.pop(f"ann/{MANIFEST}").decode())))
+    rows = list(csv.DictReader(io.StringIO(content.pop(f"ann-{MANIFEST}").decode())))
     for row in rows:
         if row["sha256"]:
             held = content[f"ann/{row['path'].removeprefix(chr(39))}"]
@@ -110,7 +113,7 @@ def test_names_of_any_bytes(home: Path) -> None:
     assert found.files == 9
     with tarfile.open(home.parent / "archive.tar.gz", errors="surrogateescape") as tar:
         names = {os.fsencode(member.name) for member in tar}
-        manifest = tar.extractfile(f"ann/{MANIFEST}")
+        manifest = tar.extractfile(f"ann-{MANIFEST}")
         assert manifest is not None
         said = manifest.read().decode()
     assert {b"ann/work/caf\xe9", b"ann/work/a\nb", "ann/work/übung".encode()} <= names
@@ -146,6 +149,93 @@ def test_too_many_and_too_deep(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found.problem == "2 files left out; the manifest says which."
     assert notes["work/week 2/data.csv"] == "left out: too many files"
     assert notes["work/week 2/deep"] == "left out: too deep"
+
+
+def test_more_than_a_manifest_holds(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the archive is named, however many links there are; and all that is not named is counted."""
+    monkeypatch.setattr(collecting, "_NOTED", 1000)
+    for number in range(500):
+        (home / "work" / f"a-link-{number}").symlink_to("x" * 100)
+    found, content, notes = taken(home)
+    assert len(content) == 2
+    assert notes.pop("").startswith("and 49")
+    links = [path for path in notes if path.startswith("work/a-link-")]
+    assert 0 < len(links) < 10
+    assert {"work/a.ipynb", "work/week 2/data.csv"} <= notes.keys()
+    assert found.problem == f"The manifest has no room for {500 - len(links)} lines more."
+    # Nor is a table of files without bounds: of these, too, there is no end.
+    monkeypatch.setattr(collecting, "_LISTED", 120)
+    found = take_raw(home)
+    assert found.files == 2
+    assert found.problem == f"The manifest has no room for {501 - len(links)} lines more."
+
+
+def test_more_names_than_are_looked_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "_MOST_NAMES", 10)
+    many = home / "work" / "b"
+    many.mkdir()
+    for number in range(30):
+        (many / f"{number:02}").symlink_to("x")
+    found, content, notes = taken(home)
+    # Three names in the folder, seven in the one with many; and then none in "week 2".
+    assert found.problem == "24 files left out; the manifest says which."
+    assert list(content) == ["ann/work/a.ipynb"]
+    assert notes["work/b"] == "left out: 23 of what is in it, too many names"
+    assert notes["work/week 2"] == "left out: 1 of what is in it, too many names"
+    assert sum(path.startswith("work/b/") for path in notes) == 7
+
+
+def test_memory_is_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of links with long names and targets, and of files, only so much is held as the manifest may be."""
+    monkeypatch.setattr(collecting, "_NOTED", 100_000)
+    monkeypatch.setattr(collecting, "_LISTED", 100_000)
+    monkeypatch.setattr(collecting, "_MOST_NAMES", 6100)
+    for number in range(3000):
+        (home / "work" / f"link-{number}").symlink_to("x" * 2000)
+    for number in range(3000):
+        (home / "work" / "week 2" / f"{number}-{'x' * 200}").touch()
+    take_raw(home)
+    tracemalloc.start()
+    try:
+        take_raw(home)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 3_000_000
+
+
+@root_only
+def test_a_file_that_its_owner_holds(home: Path) -> None:
+    """A write lease lets whoever else opens the file wait for 45 s, each time."""
+    held = home / "work" / "held"
+    held.write_bytes(b"1")
+    os.chown(held, 1000, 1000)
+    program = (
+        "import fcntl, os, sys, time; os.setuid(1000); file = os.open(sys.argv[1], os.O_RDWR);"
+        "fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK); print('held', flush=True); time.sleep(60)"
+    )
+    # The way to it is other people's.
+    for above in [home, *home.parents][:-1]:
+        above.chmod(above.stat().st_mode | 0o011)
+    (home / "work").chmod(0o777)
+    with subprocess.Popen([sys.executable, "-S", "-c", program, held], stdout=subprocess.PIPE) as owner:
+        try:
+            assert owner.stdout is not None
+            assert owner.stdout.readline() == b"held\n"
+            begun = time.monotonic()
+            found, _, notes = taken(home)
+            assert time.monotonic() - begun < 20
+        finally:
+            owner.kill()
+    assert found.files == 2
+    assert "holds it" in notes["work/held"]
+
+
+def test_a_file_that_is_called_like_the_manifest(home: Path) -> None:
+    (home / MANIFEST).write_bytes(b"of ann")
+    _, content, notes = taken(home, "")
+    assert content[f"ann/{MANIFEST}"] == b"of ann"
+    assert notes[MANIFEST] == ""
 
 
 @pytest.mark.parametrize("size", [1000, 9 << 20])
@@ -244,4 +334,4 @@ def test_other_programs_read_it(home: Path) -> None:
     listed = subprocess.run(
         ["tar", "-tzf", str(home.parent / "archive.tar.gz")], capture_output=True, text=True, check=True
     )
-    assert listed.stdout.splitlines() == ["ann/work/a.ipynb", "ann/work/week 2/data.csv", f"ann/{MANIFEST}"]
+    assert listed.stdout.splitlines() == ["ann/work/a.ipynb", "ann/work/week 2/data.csv", f"ann-{MANIFEST}"]

@@ -3,16 +3,18 @@
 import hashlib
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from playwright.sync_api import Browser, Page, expect
 
 from ..support.browser import axe, visitor
-from ..support.lease_hub import LeaseHub, announcement, answer, class_answer, message
+from ..support.lease_hub import TOKEN, LeaseHub, announcement, answer, class_answer, message
 from ..support.waiting import eventually
 from .labs import TOASTS, Lab, browser, hub, open_lab, page, serve, toast, until
 
@@ -103,14 +105,14 @@ def test_hands_messages_and_the_end(serve: Callable[..., Lab], hub: LeaseHub, pa
     expect(hand).to_have_text("Hand raised: you are 2nd")
     expect(hand).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".berth-Class-live")).to_have_text("Your hand is raised. You are 2nd.")
-    assert hub.heard["hand"] == [{"raised": True}]
+    assert hub.heard["hand"] == [{"raised": True, "by": "ada"}]
     hub.answer = class_answer(hand={"raised": True, "place": 1})
     expect(hand).to_have_text("Hand raised: you are 1st")
     hub.hand = (200, {"raised": False, "place": None})
     hand.click()
     hub.answer = class_answer()
     expect(hand).to_have_text("Raise hand")
-    assert hub.heard["hand"][1:] == [{"raised": False}]
+    assert hub.heard["hand"][1:] == [{"raised": False, "by": "ada"}]
     hub.hand = (403, {"message": "This server is no seat of a class that meets now.", "reason": "no_session"})
     hand.click()
     refused = toast(page, "This server is no seat")
@@ -156,6 +158,28 @@ def test_hands_messages_and_the_end(serve: Callable[..., Lab], hub: LeaseHub, pa
     assert "Traceback" not in lab.log
 
 
+def test_what_a_notification_cannot_show_can_be_read(serve: Callable[..., Lab], hub: LeaseHub, page: Page) -> None:
+    long = "Put the data beside the notebook. " * 10
+    said = [announcement("m1", f"{long}Then begin."), announcement("m2", "Short.")]
+    hub.answer = class_answer(messages=said)
+    lab = serve(**COURSE)
+    open_lab(page, lab)
+    told = toast(page, "Put the data")
+    expect(told).to_be_visible(timeout=30_000)
+    expect(told).not_to_contain_text("Then begin.")
+    expect(toast(page, "Short.").get_by_role("button", name="Read it all")).to_have_count(0)
+    told.get_by_role("button", name="Read it all").click()
+    expect(page.locator(PANEL)).to_contain_text("Then begin.")
+    # What the panel does not have is shown by itself.
+    expect(page.locator(TOASTS)).to_have_count(0)
+    hub.answer = class_answer(message("l1", f"{long}The lease ends."), messages=said)
+    toast(page, "Put the data").get_by_role("button", name="Read it all").click()
+    whole = page.get_by_role("dialog")
+    expect(whole).to_contain_text("The lease ends.")
+    whole.get_by_role("button", name="Close").click()
+    expect(whole).to_have_count(0)
+
+
 def test_a_lease_tells_the_time_for_both(serve: Callable[..., Lab], hub: LeaseHub, page: Page) -> None:
     lease = answer(simulated=True, left_seconds=2520)
     hub.answer = {**class_answer(), "lease": lease["lease"]}
@@ -197,6 +221,8 @@ def test_sent_files_come_and_are_told(serve: Callable[..., Lab], hub: LeaseHub, 
     page.locator(TITLE).click()
     page.locator(PANEL).get_by_role("button", name="Open mine.1.txt").click()
     expect(page.get_by_role("tab", name="mine.1.txt")).to_be_visible()
+    hub.answer = class_answer(withheld=2)
+    expect(page.locator(".berth-ClassPanel-withheld")).to_contain_text("2 files of your class wait for your yes")
     assert "Traceback" not in lab.log
 
 
@@ -227,8 +253,13 @@ def test_who_is_there_is_told_to_both(serve: Callable[..., Lab], hub: LeaseHub, 
         other.locator(TITLE).click()
         expect(other.locator(".berth-ClassPanel-visitors")).to_have_text("You are in the server of ada, who is told.")
         expect(other.locator(TOASTS)).to_have_count(0)
-    until(page, lambda: hub.heard["report"][-1]["visitors"] == [])
-    expect(page.locator(".berth-ClassPanel-visitors")).to_be_hidden()
+        # In her own name; raising it is not offered.
+        other.locator(HAND).click()
+        until(other, lambda: hub.heard["hand"] == [{"raised": False, "by": "ines"}])
+        hub.answer = class_answer(messages=[visit])
+        expect(other.locator(HAND)).to_be_hidden()
+    until(page, lambda: hub.heard["report"][-1]["visitors"] == [], 90)
+    expect(page.locator(".berth-ClassPanel-visitors")).to_be_hidden(timeout=30_000)
     # A page that comes back by itself, as when a server has started anew, is nobody.
     lab.container.restart(timeout=5)
     eventually(lab.answers, 60)
@@ -242,6 +273,40 @@ def test_who_is_there_is_told_to_both(serve: Callable[..., Lab], hub: LeaseHub, 
     assert not hub.heard["report"][-1]["present"]
     page.mouse.click(640, 400)
     until(page, lambda: hub.heard["report"][-1]["present"])
+
+
+def test_nobody_comes_unseen(serve: Callable[..., Lab], hub: LeaseHub) -> None:
+    """Who asks for a file needs no page; a short visit is told like a long one, and by a hub that was away."""
+    hub.visitors["ines-token"] = "ines"
+    hub.answer = class_answer()
+    lab = serve(**COURSE)
+    eventually(lambda: hub.heard["report"], 30)
+
+    def visit(token: str) -> int:
+        headers = {"Authorization": f"token {token}"}
+        return requests.get(f"{lab.url}api/contents", headers=headers, timeout=30).status_code
+
+    def visitors() -> list[list[str]]:
+        return [report["visitors"] for report in hub.heard["report"]]
+
+    # Neither the owner, nor the seat with its own token, nor who is not let in.
+    assert [visit(TOKEN), visit("nobodys"), requests.get(f"{lab.url}api", timeout=30).status_code] == [200, 403, 200]
+    reports = len(hub.heard["report"])
+    eventually(lambda: len(hub.heard["report"]) >= reports + 2, 30)
+    assert not any(visitors())
+    assert visit("ines-token") == 200
+    eventually(lambda: ["ines"] in visitors(), 10)
+    # Many requests are few reports.
+    reports = len(hub.heard["report"])
+    assert {visit("ines-token") for _ in range(100)} == {200}
+    assert len(hub.heard["report"]) - reports < 20
+    eventually(lambda: visitors()[-1] == [], 90)
+    hub.stop()
+    assert visit("ines-token") == 200  # it is remembered who she is
+    hub.heard["report"].clear()
+    time.sleep(40)
+    hub.start()
+    eventually(lambda: ["ines"] in visitors(), 90)
 
 
 def test_materials_come_and_are_merged(serve: Callable[..., Lab], hub: LeaseHub, page: Page, course: Course) -> None:
@@ -267,6 +332,61 @@ def test_materials_come_and_are_merged(serve: Callable[..., Lab], hub: LeaseHub,
     page.wait_for_url(re.compile("/lab/tree/link"), timeout=60_000)
     assert _files(lab, "link/first.txt") == ["changed\n"]
     assert "Traceback" not in lab.log
+
+
+def test_what_was_typed_meanwhile_is_merged_and_what_is_new_is_shown(
+    serve: Callable[..., Lab], hub: LeaseHub, page: Page, course: Course
+) -> None:
+    lines = [f"line {number}" for number in range(20)]
+    course.teach(first="\n".join(lines), second="two\n")
+    hub.answer = class_answer()
+    lab = serve(volumes=course.volumes, **COURSE)
+    eventually(lambda: lab.ask("berth/lease").json().get("class", {}).get("materials", {}).get("state") == "new", 60)
+    open_lab(page, lab, "lab/tree/ml/second.txt?reset")
+    open_lab(page, lab, "lab/tree/ml/first.txt")
+    text = page.locator(".jp-FileEditor:visible .cm-content")
+    text.click(timeout=30_000)
+    page.keyboard.press("Control+Home")
+    page.keyboard.type("typed just now, ")
+    course.teach(first="\n".join([*lines[:-1], "by staff"]), second="two, by staff\n")
+    page.locator(TITLE).click()
+    page.locator(PANEL).get_by_role("button", name="Get them again").click()
+    expect(toast(page, "have been brought up to date")).to_be_visible(timeout=30_000)
+    [merged] = _files(lab, "ml/first.txt")
+    assert merged.startswith("typed just now, line 0\n")
+    assert merged.endswith("\nby staff")
+    expect(text).to_contain_text("typed just now, line 0")
+    expect(text).to_contain_text("by staff")
+    # It can be gone on with: nobody is asked which of the two it shall be.
+    text.click()
+    page.keyboard.press("Control+Home")
+    page.keyboard.type("and more, ")
+    page.keyboard.press("Control+s")
+    eventually(lambda: _files(lab, "ml/first.txt")[0].startswith("and more, typed just now"), 30)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert "Traceback" not in lab.log
+
+
+def test_what_cannot_be_saved_is_not_merged(
+    serve: Callable[..., Lab], hub: LeaseHub, page: Page, course: Course
+) -> None:
+    course.teach(first="one\n")
+    hub.answer = class_answer()
+    lab = serve(volumes=course.volumes, **COURSE)
+    eventually(lambda: lab.ask("berth/lease").json().get("class", {}).get("materials", {}).get("state") == "new", 60)
+    open_lab(page, lab, "lab/tree/ml/first.txt?reset")
+    page.locator(".jp-FileEditor .cm-content").click(timeout=30_000)
+    page.keyboard.type("mine, ")
+    _shell(lab, "chmod a-w ~/ml ~/ml/first.txt")
+    course.teach(first="staff\n")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(lab.ask, "berth/materials", "POST", {})
+        until(page, asked.done, 60)
+        answer = asked.result().json()
+    problem = "These files are open and could not be saved: ml/first.txt."
+    assert answer == {"state": "failed", "folder": "ml", "problem": problem}
+    expect(toast(page, f"could not be fetched. {problem}")).to_be_visible()
+    assert _files(lab, "ml/first.txt") == ["one\n"]
 
 
 def test_what_is_wrong_with_materials_is_told_and_stops_nobody(

@@ -272,7 +272,9 @@ def _kernel_script(lab: Lab, kernel: str, code: str) -> Any:
 import jupyter_client
 path = "/home/jovyan/.local/share/jupyter/runtime/kernel-{kernel}.json"
 client = jupyter_client.BlockingKernelClient(connection_file=path)
-client.load_connection_file(); client.start_channels(); client.wait_for_ready(timeout=60)
+client.load_connection_file()
+client.start_channels(hb=False)  # a heartbeat that is late on a busy machine would pass for a death
+client.wait_for_ready(timeout=60)
 client.execute({json.dumps(code)})
 import time; time.sleep(1)
 """

@@ -8,7 +8,10 @@ from typing import Any
 
 import docker
 import pytest
+from docker.errors import NotFound
 
+from spawner.engine import containers
+from spawner.janitor import classes_prepare
 from spawner.janitor.class_work import ClassWork
 from spawner.janitor.classes_endings import ending_steps
 from spawner.janitor.classes_prepare import prepare_steps
@@ -20,13 +23,14 @@ from spawner.janitor.loops import Look
 from spawner.janitor.post import Post
 from spawner.janitor.steps import carry_out_all
 from spawner.janitor.tasks import expiry_steps
-from spawner.operations import announcements, class_lab, courses, leases, seat_wishes, seats, sessions
+from spawner.operations import announcements, class_lab, courses, inventory, leases, seat_wishes, seats, sessions
 from spawner.operations.leases import Granted
 from spawner.operations.sessions import Plan, Planned
-from spawner.policy.classes import Course, Phase, Role, Seat, SeatState, Session, Wish, seat_state
+from spawner.policy.classes import Course, Late, Phase, Role, Seat, SeatState, Session, Wish, seat_state
+from spawner.policy.gpus import GpuState
 from spawner.policy.handouts import Collected, Kind
 from spawner.policy.leases import LeaseState
-from spawner.policy.model import AtEnd
+from spawner.policy.model import AtEnd, Deny
 from spawner.settings import Settings
 
 from ..support.api_hub import TOKEN
@@ -230,6 +234,191 @@ def test_staff_may_enter_the_seats_of_their_course_and_nothing_else(school: Scho
     assert hub.groups == {"course-ml-students": set(), "course-ml-staff": set()}
 
 
+@pytest.mark.parametrize("how", ["expelled", "archived", "group gone"])
+def test_who_leaves_while_in_no_group_of_the_hub_loses_every_seat(school: School, how: str) -> None:
+    """A provider that gives groups takes ours from whoever signs in; the janitor gives them back some time later."""
+    desk, hub = school.office.desk, school.hub
+    school.at(-1)
+    school.settle()
+    assert ("ann", "ml", "tom") in hub.shares
+    hub.shares.add(("eve", "", "tom"))
+    if how == "group gone":
+        del hub.groups["course-ml-staff"]
+    else:
+        hub.groups["course-ml-staff"].discard("tom")
+    courses.expel(desk, "ml", ["ann"], "ines")  # whose seat is no seat of the course any more, either
+    courses.expel(desk, "ml", ["tom"], "ines")
+    if how == "archived":
+        sessions.cancel(desk, school.session.id, "ines", "ill")
+        school.office.wait(20 * SECOND)
+        school.settle(ending_steps)
+        assert isinstance(courses.archive(desk, "ml", "ines"), Course)
+    school.born_again()
+    school.settle(roster_steps)
+    left = set() if how == "archived" else {(user, "ml", "ines") for user in ("bob", "cyd", "dan")}
+    assert hub.shares == {("eve", "", "tom"), *left}
+    with school.office.ledger.reading() as books:
+        assert books.courses.shares("ml") == sorted((owner, user) for owner, _, user in left)
+
+
+def test_what_was_given_by_a_janitor_that_died_is_taken_back(school: School) -> None:
+    """The hub does what it is asked, and nobody hears of it."""
+    desk, hub = school.office.desk, school.hub
+    school.checks = False
+    school.at(-1)
+    school.settle(warmup_steps, seat_steps)
+    before = len(hub.asked)
+    school.settle(roster_steps)
+    shares = [number for number, asked in enumerate(hub.asked[before:], 1) if asked.startswith("POST /hub/api/shares")]
+    assert len(shares) == 8
+    with school.office.ledger.transaction() as books:
+        for owner, _, user in hub.shares:
+            books.courses.remove_share("ml", owner, user)
+    hub.shares.clear()
+    for group in hub.groups.values():
+        group.clear()
+    school.born_again()
+    hub.gone_at = len(hub.asked) + shares[3] - 2  # of which two made groups
+    with pytest.raises(HubUnavailable):
+        school.settle(roster_steps)
+    assert hub.shares
+    hub.restart()
+    for group in hub.groups.values():
+        group.clear()
+    courses.expel(desk, "ml", ["tom"], "ines")
+    school.born_again()
+    school.settle(roster_steps)
+    assert {user for _, _, user in hub.shares} == {"ines"}
+
+
+def test_staff_enter_seats_of_a_session_and_no_servers_that_go_on(school: School) -> None:
+    desk, hub = school.office.desk, school.hub
+    courses.change(desk, "ml", "ines", at_end=AtEnd.CPU)
+    hub.users |= set(STUDENTS)
+    hub.run("ann", "ml")  # goes on since an earlier session
+    school.settle(roster_steps)
+    assert hub.shares == set()
+    school.come()
+    assert hub.shares == {(user, "ml", staff) for user in STUDENTS for staff in ("ines", "tom")}
+    until = school.session.ends_at + 30 * MINUTE
+    assert isinstance(seat_wishes.give_time(desk, school.session.id, "ann", until, "ines"), Seat)
+    school.at(120)
+    school.settle()
+    assert len(hub.servers) == 4
+    assert hub.shares == {("ann", "ml", staff) for staff in ("ines", "tom")}
+    school.at(150)
+    school.settle()
+    assert ("ann", "ml") in hub.servers
+    assert hub.shares == set()
+
+
+def test_servers_of_former_staff_are_stopped(school: School) -> None:
+    """The work that is collected can be read in them, for as long as they run."""
+    desk, hub = school.office.desk, school.hub
+    courses.change(desk, "ml", "ines", at_end=AtEnd.CPU)
+    courses.enrol(desk, "ml", ["uma"], Role.ASSISTANT, "ines")
+    school.come()
+    for user in ("ines", "tom", "uma"):
+        hub.run(user, "ml", staff=True)
+    hub.run("tom", "")
+    school.at(120)
+    school.settle()
+    assert {user for user, _ in hub.servers} == {*STUDENTS, "ines", "tom", "uma"}
+    courses.expel(desk, "ml", ["tom", "bob"], "ines")
+    courses.enrol(desk, "ml", ["uma"], Role.STUDENT, "ines")
+    school.settle()
+    assert hub.servers.keys() == {("tom", ""), ("ines", "ml"), *((user, "ml") for user in STUDENTS)}
+    assert sorted(key for key in hub.saved if key[0] in {"tom", "uma"}) == [("tom", "ml"), ("uma", "ml")]
+    noted = [entry for entry in school.office.audit() if entry.action == "course.stop"]
+    assert sorted((entry.actor, entry.subject, str(entry.before)) for entry in noted) == [
+        ("janitor", "course ml", str({"user": user})) for user in ("tom", "uma")
+    ]
+
+
+def test_who_becomes_a_student_gets_a_seat_of_theirs(school: School) -> None:
+    desk, hub = school.office.desk, school.hub
+    courses.expel(desk, "ml", ["dan"], "ines")
+    school.at(-1)
+    school.settle()
+    hub.run("tom", "ml", staff=True)
+    courses.enrol(desk, "ml", ["tom"], Role.STUDENT, "ines", agreed=True)
+    school.turn(seat_steps)
+    assert school.states()["tom"] is SeatState.NOT_STARTED
+    school.settle()
+    assert not hub.servers["tom", "ml"].staff
+    assert school.states()["tom"] is SeatState.READY
+    assert ("tom", "ml", "ines") in hub.shares
+
+
+# --- servers that are only called so ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exam", [False, True], ids=["lesson", "exam"])
+def test_somebodys_own_server_of_the_courses_name_is_left_alone(
+    school: School, exam: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = school.hub
+    monkeypatch.setattr(containers, "in_exam", lambda *_: frozenset({("bob", "ex")}))
+    hub.users |= set(STUDENTS)
+    hub.run("ann", "ex", own=True)
+    hub.run("bob", "ex")
+    theirs = hub.servers["ann", "ex"]
+    school.session = book(school.office, replace(COURSE, id="ex"), exam=exam)
+    school.at(-1)
+    school.settle(roster_steps, seat_steps)
+    assert school.states()["bob"] is SeatState.READY
+    assert school.states()["ann"] is SeatState.STUCK
+    assert "ann has to stop it first" in school.seat("ann").problem
+    assert {share for share in hub.shares if share[1] == "ex"} == {("bob", "ex", "ines"), ("bob", "ex", "tom")}
+    for wish in (Wish.RESTART, Wish.STOP, Wish.START):  # from before it was known whose server that is
+        wished = replace(school.seat("ann"), wish=wish, wished_by="tom")
+        with school.office.ledger.transaction() as books:
+            books.sessions.put_seats([wished])
+        school.settle(seat_steps)
+        assert (school.seat("ann").wish, school.states()["ann"]) == (Wish.NONE, SeatState.STUCK)
+    school.at(120)
+    school.settle(ending_steps)
+    school.at(125)  # when nobody waits for the work in it any more
+    school.settle(ending_steps)
+    assert school.phase() is Phase.OVER
+    assert hub.servers == {("ann", "ex"): theirs}
+    assert ("ann", "ex") not in hub.saved
+
+
+def test_when_somebodys_own_server_has_stopped_the_seat_starts(school: School) -> None:
+    hub = school.hub
+    hub.users |= set(STUDENTS)
+    hub.run("ann", "ml", own=True)
+    school.at(-1)
+    school.settle()
+    assert school.states()["ann"] is SeatState.STUCK
+    asked = hub.count("POST /hub/api/users/ann/servers/ml")
+    school.at(1)
+    school.settle()
+    assert hub.count("POST /hub/api/users/ann/servers/ml") == asked  # nobody asks for what cannot be
+    del hub.servers["ann", "ml"]
+    school.settle()
+    assert school.states()["ann"] is SeatState.READY
+    assert hub.servers["ann", "ml"].course == "ml"
+    assert ("ann", "ml", "ines") in hub.shares
+
+
+def test_a_server_that_has_not_told_what_it_is_is_waited_for(school: School) -> None:
+    hub = school.hub
+    school.come()
+    hub.servers["ann", "ml"] = replace(hub.servers["ann", "ml"], ready=False, pending="spawn", course="")
+    for user in ("bob", "cyd", "dan"):
+        del hub.servers[user, "ml"]
+    school.at(120)
+    school.settle()
+    assert ("ann", "ml") in hub.servers
+    assert school.phase() is Phase.ENDING
+    hub.servers["ann", "ml"].course = "ml"
+    school.settle()
+    assert hub.servers == {}
+    assert school.phase() is Phase.OVER
+
+
 # --- started in time --------------------------------------------------------------------------------------------------
 
 
@@ -410,6 +599,20 @@ def test_a_guest_is_made_and_started(school: School) -> None:
     assert ("gus", "ml", "ines") not in school.hub.shares
 
 
+def test_a_guest_who_was_invited_before_is_started_with_the_others(school: School) -> None:
+    desk = school.office.desk
+    longer = sessions.find(desk, school.session.id)
+    with school.office.ledger.transaction() as books:
+        books.sessions.update(replace(longer, seats=6))
+    for guest in ("gus", "hal"):
+        assert isinstance(seat_wishes.hand_over(desk, school.session.id, guest, "ines"), Seat)
+    assert isinstance(seat_wishes.take_back(desk, school.session.id, "hal", "ines"), Seat)
+    school.at(-1)
+    school.settle(warmup_steps)
+    assert {user for user, _ in school.hub.servers} == {*STUDENTS, "gus"}
+    assert school.states()["gus"] is SeatState.READY
+
+
 def test_unused_seats_go_back(school: School) -> None:
     desk, hub = school.office.desk, school.hub
     school.at(-1)
@@ -430,6 +633,55 @@ def test_unused_seats_go_back(school: School) -> None:
     assert school.states()["cyd"] is SeatState.READY
 
 
+@pytest.mark.parametrize("why", ["late", "full"])
+def test_a_start_that_was_refused_is_not_noted(school: School, why: str) -> None:
+    office, hub, late = school.office, school.hub, why == "late"
+    with office.ledger.transaction() as books:
+        known = sessions.find_session(books, school.session.id)
+        books.sessions.update(replace(known, late=Late.REFUSE, seats=4 if late else 3))
+    school.at(-1)
+    school.settle()
+    school.at(5)
+    for user in ("ann", "bob", "cyd"):
+        hub.servers[user, "ml"].active = office.clock.now
+    school.at(15)
+    school.settle()
+    assert set(hub.servers) == {("ann", "ml"), ("bob", "ml"), ("cyd", "ml")}
+    school.at(20)
+    hub.run("dan", "ml", ready=False)
+    school.turn(seat_steps)
+    del hub.servers["dan", "ml"]
+    school.settle()
+    assert school.states()["dan"] is (SeatState.GIVEN_BACK if late else SeatState.NOT_STARTED)
+    told = seats.placed(office.desk, "dan", "ml")
+    assert isinstance(told, Deny)
+    assert told.code == ("session_late" if late else "no_seat_left")
+    if late:
+        assert isinstance(seat_wishes.wish(office.desk, school.session.id, "dan", Wish.START, "tom"), Seat)
+        school.settle()
+        assert school.states()["dan"] is SeatState.READY
+
+
+def test_what_no_seat_needs_goes_back(school: School) -> None:
+    office = school.office
+    office.fit(gpus(6))
+    course = replace(COURSE, id="gp", gpus=1, profile="gpu")
+    school.session = book(office, course, 6)
+    school.at(14)
+    for user in STUDENTS:
+        seat_lease(office, course, school.session, user)
+        school.hub.run(user, "gp")
+    school.settle()
+    school.at(15)
+    assert "give back GPUs of gp that no seat needs" in school.turn(seat_steps)
+    school.settle()
+    with office.ledger.reading() as books:
+        reservation = books.reservations.get(school.session.reservation)
+        held = {slot for lease in books.leases.open() for slot in lease.slots}
+    assert reservation is not None
+    assert set(reservation.slots) == held
+
+
 def test_more_time_makes_a_lease_longer(school: School) -> None:
     office = school.office
     office.fit(gpus(1))
@@ -442,6 +694,24 @@ def test_more_time_makes_a_lease_longer(school: School) -> None:
     assert office.lease(lease).ends_at == school.session.ends_at
     school.turn(seat_steps)
     assert office.lease(lease).ends_at == until
+
+
+def test_more_time_gives_way_to_another_class(school: School) -> None:
+    office = school.office
+    office.fit(gpus(1))
+    course = replace(COURSE, id="gp", gpus=1, profile="gpu")
+    school.session = book(office, course, 1)
+    school.at(1)
+    lease = seat_lease(office, course, school.session)
+    end = school.session.ends_at
+    assert isinstance(seat_wishes.give_time(office.desk, school.session.id, "ann", end + HOUR, "ines"), Seat)
+    courses.create(office.desk, replace(COURSE, id="art", gpus=1), "eve")
+    plan = Plan("art", [(end + 20 * MINUTE, end + HOUR)], 1, lead=timedelta(0))
+    assert isinstance(sessions.book(office.desk, plan, "eve"), Planned)
+    assert office.lease(lease).ends_at == end + 18 * MINUTE
+    assert "note that the seat ann/gp lasts until 16:18:00 UTC, as its lease does" in school.turn(seat_steps)
+    assert (office.lease(lease).ends_at, office.lease(lease).ending) == (end + 18 * MINUTE, "reserved")
+    assert school.seat("ann").until == end + 18 * MINUTE
 
 
 def seat_lease(office: Office, course: Course, session: Session, user: str = "ann") -> str:
@@ -532,6 +802,26 @@ def test_an_exam_is_collected_before_its_seats_stop(school: School) -> None:
     assert ("ann", "ex") not in school.hub.servers
 
 
+def test_an_exam_that_is_called_off_is_collected_before_its_seats_stop(school: School) -> None:
+    office = school.office
+    school.session = book(office, replace(COURSE, id="ex"), exam=True)
+    school.at(1)
+    school.hub.users |= {"ann"}
+    school.hub.run("ann", "ex")
+    seats.asked(office.desk, school.session.id, "ann")
+    seats.note(office.desk, school.session.id, "ann", ready_at=office.clock.now)
+    school.at(60)
+    sessions.cancel(office.desk, school.session.id, "ines", "a fire")
+    school.at(61)
+    school.settle(ending_steps)
+    assert ("ann", "ex") in school.hub.servers
+    taken = Collected("c1", school.session.id, "ann", "", office.clock.now, "x.tar.gz", 1, 10, "0" * 64)
+    with office.ledger.transaction() as books:
+        books.handouts.collect(taken)
+    school.settle(ending_steps)
+    assert ("ann", "ex") not in school.hub.servers
+
+
 def test_gpus_are_back_within_a_minute(school: School) -> None:
     office = school.office
     office.fit(gpus(1))
@@ -585,6 +875,58 @@ def test_a_class_that_goes_on_without_gpus(school: School) -> None:
     school.settle()
     assert len(school.hub.servers) == 4
     assert school.phase() is Phase.OVER
+
+
+@pytest.mark.parametrize("how", ["429", "500", "killed"])
+def test_a_seat_goes_on_without_gpus_whatever_happens_once(school: School, how: str) -> None:
+    office, hub = school.office, school.hub
+    office.fit(gpus(1))
+    course = replace(COURSE, id="gp", gpus=1, profile="gpu", at_end=AtEnd.CPU)
+    school.session = book(office, course, 1)
+    office.clock.now = school.session.starts_at
+    seat_lease(office, course, school.session)
+    hub.users |= {"ann"}
+    hub.run("ann", "gp")
+    school.settle(seat_steps)
+    office.clock.now = school.session.ends_at
+    school.turn(ending_steps)
+    if how == "killed":
+        hub.gone_at = len(hub.asked) + 2  # it answers who is there, and stops the server
+        school.turn(ending_steps)
+        hub.away, hub.gone_at = False, None
+        school.born_again()
+    else:
+        hub.starts = {"ann": [how]}
+        school.turn(ending_steps)
+    assert ("ann", "gp") not in hub.servers
+    assert school.turn(ending_steps) == ["start the seats of gp again without GPUs: ann"]
+    assert hub.options["ann", "gp"] == {"profile": "gpu", "gpus": 0}
+    assert ("ann", "gp") in hub.servers
+    assert school.states()["ann"] is SeatState.ENDED
+    school.settle()
+    assert ("ann", "gp") in hub.servers
+    assert school.phase() is Phase.OVER
+
+
+def test_a_seat_that_cannot_go_on_is_over_in_the_end(school: School) -> None:
+    office, hub = school.office, school.hub
+    office.fit(gpus(1))
+    course = replace(COURSE, id="gp", gpus=1, profile="gpu", at_end=AtEnd.CPU)
+    school.session = book(office, course, 1)
+    office.clock.now = school.session.starts_at
+    seat_lease(office, course, school.session)
+    hub.users |= {"ann"}
+    hub.run("ann", "gp")
+    school.settle(seat_steps)
+    office.clock.now = school.session.ends_at
+    hub.starts = {"ann": ["500"] * 9}
+    for _ in range(4):
+        school.turn(ending_steps)
+    assert school.states()["ann"] is not SeatState.ENDED
+    office.wait(2 * MINUTE)
+    school.settle(ending_steps)
+    assert school.phase() is Phase.OVER
+    assert ("ann", "gp") not in hub.servers
 
 
 def test_a_session_that_is_called_off(school: School) -> None:
@@ -671,3 +1013,89 @@ def test_images_are_pulled_before_they_are_needed(school: School, caplog: pytest
         assert prepare_steps(school.post) == []
     finally:
         client.close()
+
+
+class Engine:
+    """As much of an engine as the warming of a cache looks at."""
+
+    warming = False
+
+    def inspect_image(self, _: str) -> dict[str, Any]:
+        return {}
+
+    def inspect_container(self, name: str) -> dict[str, Any]:
+        if not self.warming:
+            raise NotFound(f"no such container: {name}")
+        return {"Id": "c0ffee", "Name": f"/{name}", "State": {"Status": "running"}}
+
+
+@pytest.fixture
+def warming(school: School, monkeypatch: pytest.MonkeyPatch) -> School:
+    """Two GPUs, of which ann has one for a day, and a class that has the other from two on."""
+    office = school.office
+    made, slots = gpus(2, model="A100")
+    office.fit(([replace(one, simulated=False) for one in made], [replace(one, simulated=False) for one in slots]))
+    office.running("ann", hours=12)
+    book(office, replace(COURSE, id="gp", gpus=1), 1)
+    school.post = replace(school.post, engine=Engine())  # type: ignore[arg-type]
+    monkeypatch.setattr(classes_prepare, "access_for", lambda *_: None)
+    monkeypatch.setattr(classes_prepare, "warm_cache", lambda *_: {"ok": True})
+    return school
+
+
+def gpu_states(office: Office) -> list[tuple[str, str]]:
+    return [(gpu.state, gpu.state_by) for gpu, _ in inventory.board(office.desk).gpus]
+
+
+def leases_and_reservations(office: Office) -> tuple[Any, ...]:
+    tables = office.tables()
+    return tables["leases"], tables["lease_slots"], tables["reservations"]
+
+
+def test_a_cache_is_warmed_at_nobodys_cost(warming: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    office = warming.office
+    before, seen = leases_and_reservations(office), []
+
+    def warm(*_: object) -> dict[str, Any]:
+        seen.append((gpu_states(office), leases_and_reservations(office)))
+        return {"ok": True}
+
+    monkeypatch.setattr(classes_prepare, "warm_cache", warm)
+    assert warming.turn(prepare_steps) == ["warm the cache of CUDA kernels of A100 on gpu1, for the class gp"]
+    assert seen == [([("in_service", ""), ("draining", "janitor")], before)]
+    assert gpu_states(office) == [("in_service", ""), ("in_service", "janitor")]
+    assert leases_and_reservations(office) == before
+    assert warming.turn(prepare_steps) == []
+
+
+def test_a_gpu_whose_janitor_was_killed_is_given_back(warming: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    office = warming.office
+    with monkeypatch.context() as patch:
+        patch.setattr(inventory, "give_back", lambda *_: False)  # it does not live to do so
+        patch.setattr(classes_prepare, "warm_cache", killed)
+        with pytest.raises(KeyboardInterrupt):
+            warming.turn(prepare_steps)
+    assert gpu_states(office)[1] == ("draining", "janitor")
+    warming.post.engine.warming = True  # type: ignore[attr-defined]
+    assert warming.turn(prepare_steps) == []  # what it began goes on
+    warming.post.engine.warming = False  # type: ignore[attr-defined]
+    assert warming.turn(prepare_steps) == ["put gpu1 back in service, on which a cache was being warmed"]
+    assert gpu_states(office)[1] == ("in_service", "janitor")
+    assert warming.turn(prepare_steps) == ["warm the cache of CUDA kernels of A100 on gpu1, for the class gp"]
+
+
+def killed(*_: object) -> dict[str, Any]:
+    raise KeyboardInterrupt
+
+
+def test_what_admins_say_while_a_cache_is_warmed_stands(warming: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    office = warming.office
+
+    def drained(*_: object) -> dict[str, Any]:
+        inventory.set_state(office.desk, "gpu1", GpuState.DRAINING, "olga", "new fans")
+        return {"ok": True}
+
+    monkeypatch.setattr(classes_prepare, "warm_cache", drained)
+    warming.turn(prepare_steps)
+    assert gpu_states(office)[1] == ("draining", "olga")
+    assert warming.turn(prepare_steps) == []

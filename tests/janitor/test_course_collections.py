@@ -18,6 +18,7 @@ from spawner.engine.containers import USER_LABEL
 from spawner.engine.view import HUB_LABEL
 from spawner.engine.volumes import make_volume
 from spawner.errors import EngineUnavailable, LedgerUnavailable
+from spawner.janitor import course_collections
 from spawner.janitor.course_collections import collection_steps, places_of
 from spawner.operations import collections, courses, seats, sessions
 from spawner.operations.sessions import Plan, Planned
@@ -106,7 +107,7 @@ def test_at_the_end_of_a_session(there: Watch) -> None:
     assert (ann.archive, ann.files, ann.size, ann.problem) == (f"{session.id}/ann-20270301T140000Z.tar.gz", 1, 6, "")
     content = inside(there, ann)
     assert content["ann/work/answer.txt"] == b"by ann"
-    [row] = csv.DictReader(io.StringIO(content["ann/MANIFEST.csv"].decode()))
+    [row] = csv.DictReader(io.StringIO(content["ann-MANIFEST.csv"].decode()))
     assert (row["path"], row["sha256"]) == ("work/answer.txt", hashlib.sha256(b"by ann").hexdigest())
     assert len(content) == 2
     assert (bob.archive, bob.problem) == ("", "There is no home: no server has run with it, or it is in the archive.")
@@ -162,13 +163,13 @@ def test_an_exams_home_is_another(there: Watch) -> None:
     (fresh / "work" / "solution").write_text("42")
     (fresh / "beside").write_text("43")
     there.turn(collection_steps)
-    assert list(inside(there, collected(there, session)["ann"])) == ["ann/work/solution", "ann/MANIFEST.csv"]
+    assert list(inside(there, collected(there, session)["ann"])) == ["ann/work/solution", "ann-MANIFEST.csv"]
     courses.change(there.office.desk, "ml", "ines", collect="")
     there.office.wait(HOUR)
     collections.request(there.office.desk, session.id, "ines")
     there.turn(collection_steps)
     last = collections.latest(collections.listing(there.office.desk, session.id))[0]
-    assert list(inside(there, last)) == ["ann/beside", "ann/work/solution", "ann/MANIFEST.csv"]
+    assert list(inside(there, last)) == ["ann/beside", "ann/work/solution", "ann-MANIFEST.csv"]
 
 
 @pytest.mark.docker
@@ -228,6 +229,22 @@ def test_a_janitor_that_is_to_end(there: Watch) -> None:
     there.post.stopping.clear()
     assert collected(there, session) == {}
     assert there.turn(collection_steps) == [True, True]
+
+
+def test_a_turn_takes_a_part_and_what_fails_goes_to_the_end(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course_collections, "_AT_A_TURN", 3)
+    courses.create(watch.office.desk, COURSE, "ines")
+    courses.enrol(watch.office.desk, "ml", ("ann", *"bcde"), Role.STUDENT, "ines", agreed=True)
+    over(watch)
+
+    def tried() -> str:
+        steps = watch.look(collection_steps)
+        for step in steps:
+            with pytest.raises(EngineUnavailable):
+                step.carry_out()
+        return "".join(step.text.removeprefix("collect work of ")[0] for step in steps)
+
+    assert [tried(), tried(), tried()] == ["abc", "dea", "bcd"]
 
 
 def test_an_engine_that_is_away_is_asked_again(watch: Watch) -> None:

@@ -1,12 +1,13 @@
 """Materials by real git: from repositories and directories, always whole, and never from where they must not come."""
 
 import http.server
+import io
 import os
 import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from spawner.errors import CourseFilesFailed
 from spawner.janitor import materials_snapshot
 from spawner.janitor.course_collections import places_of
 from spawner.janitor.course_materials import materials_steps, tidy_steps
-from spawner.janitor.git import Git
+from spawner.janitor.git import Git, _words, left_behind
 from spawner.janitor.materials_fetch import fetch, public_only, resolve
 from spawner.janitor.materials_snapshot import Snapshot, snapshot
 from spawner.operations import courses, materials, sessions
@@ -169,12 +170,83 @@ def test_a_server_that_hangs(upstream: Path, tmp_path: Path) -> None:
     assert subprocess.run(["pgrep", "-f", "sleep 987"], capture_output=True, check=False).stdout == b""
 
 
-def test_a_repository_that_is_too_large(mirror: Git, upstream: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("files", [1, 150])
+def test_a_repository_that_is_too_large(
+    mirror: Git, upstream: Path, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    """Said so, however git says it; and what it has written by then is gone, or each try would leave as much."""
+    for number in range(files):
+        (upstream / f"f{number}").write_bytes(os.urandom(3000))
     (upstream / "large").write_bytes(os.urandom(300_000))
     commit(upstream, "b", "more")
     monkeypatch.setattr("spawner.janitor.git._LARGEST", 100_000)
     with pytest.raises(CourseFilesFailed, match="it is too large; give large files to seats as a data set"):
         fetch(mirror, f"file://{upstream}", "")
+    assert left_behind(mirror.directory) == []
+    assert size_of(mirror) < 10_000
+
+
+def size_of(mirror: Git) -> int:
+    return sum(path.stat().st_size for path in mirror.directory.rglob("*") if path.is_file())
+
+
+def test_a_history_that_is_replaced_again_and_again(
+    mirror: Git, upstream: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spawner.janitor.git._MOST", 500_000)
+    for number in range(6):
+        (upstream / "large").write_bytes(os.urandom(200_000))
+        git(upstream, "add", "-A")
+        git(upstream, "commit", "-q", "--amend", "-m", str(number))
+        fetch(mirror, f"file://{upstream}", "")
+    assert size_of(mirror) < 800_000
+    monkeypatch.setattr("spawner.janitor.git._MOST", 100_000)
+    with pytest.raises(CourseFilesFailed, match="it is too large"):
+        fetch(mirror, f"file://{upstream}", "")
+
+
+def test_a_disk_that_is_almost_full(mirror: Git, upstream: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spawner.janitor.git._SPARE", 1 << 60)
+    with pytest.raises(CourseFilesFailed, match="the hub's disk is almost full; tell an admin"):
+        fetch(mirror, f"file://{upstream}", "")
+
+
+def test_a_connection_that_breaks_is_not_too_large() -> None:
+    said = b"fatal: early EOF\nfatal: fetch-pack: invalid index-pack output\n"
+    assert _words(io.BytesIO(said), 128) == "early EOF fetch-pack: invalid index-pack output."
+
+
+def test_what_git_leaves_when_it_is_ended_goes(mirror: Git, upstream: Path, source: Path) -> None:
+    """Whatever ended it: its time, a directory that is being changed, or this process' own end."""
+    fetch(mirror, f"file://{upstream}", "")
+
+    def feed() -> None:
+        with mirror.running("fast-import", "--quiet", "--force", what="", feed=True) as process:
+            assert process.stdin is not None
+            process.stdin.write(b"blob\ndata 300000\n" + os.urandom(300_000) + b"\nblob\ndata 300000\n")
+            process.stdin.flush()
+            wait_for(lambda: bool(left_behind(mirror.directory)))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        feed()
+    assert left_behind(mirror.directory) == []
+    at = mirror.directory / "objects"
+    (at / "ab").mkdir(exist_ok=True)
+    left = ["pack/tmp_pack_x1", "pack/.tmp-12-pack-ab.pack", "pack/pack-ab.pack.temp", "ab/tmp_obj_x1", "ab/cd.temp"]
+    for name in left:
+        (at / name).write_bytes(b"x")
+    assert len(left_behind(mirror.directory)) == len(left)
+    snapshot(mirror, source, "", NOW)
+    assert left_behind(mirror.directory) == []
+    assert cloned(mirror)["run.sh"] == "#!/bin/sh\n"
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert true()
 
 
 def test_git_is_missing(mirror: Git, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -514,6 +586,46 @@ def test_another_source_is_looked_at_at_once(there: Watch) -> None:
     assert state(there).problem == ""
 
 
+def test_what_fails_again_and_again_is_tried_less_and_less(there: Watch) -> None:
+    answer = sessions.book(there.office.desk, Plan("ml", [(NOW + HOUR, NOW + 5 * HOUR)], 2), "ines")
+    assert isinstance(answer, Planned)
+    there.office.clock.now = answer.sessions[0].starts_at
+
+    def waits() -> list[int]:
+        """Fail some times; gives the minutes between."""
+        minutes = []
+        for _ in range(6):
+            there.turn(materials_steps)
+            before = there.office.clock.now
+            while not there.look(materials_steps):
+                there.office.wait(MINUTE)
+            minutes.append((there.office.clock.now - before) // MINUTE)
+        return minutes
+
+    courses.change(there.office.desk, "ml", "ines", materials="https://localhost/x.git")
+    assert waits() == [1, 2, 4, 8, 10, 10]
+    # Something else that is wrong is something new, and so is what went well in between.
+    courses.change(there.office.desk, "ml", "ines", materials="https://127.0.0.1/x.git")
+    assert waits()[0] == 1
+    courses.change(there.office.desk, "ml", "ines", materials="intro")
+    there.turn(materials_steps)
+    assert (state(there).problem, state(there).failures) == ("", 0)
+    courses.change(there.office.desk, "ml", "ines", materials="https://127.0.0.1/x.git")
+    assert waits()[0] == 1
+
+
+def test_outside_of_classes_it_is_tried_seldom(there: Watch) -> None:
+    courses.change(there.office.desk, "ml", "ines", materials="https://localhost/x.git")
+    hours = []
+    for _ in range(6):
+        there.turn(materials_steps)
+        before = there.office.clock.now
+        while not there.look(materials_steps):
+            there.office.wait(10 * MINUTE)
+        hours.append((there.office.clock.now - before) / HOUR)
+    assert hours == [0.5, 1, 2, 4, 6, 6]
+
+
 def test_a_note_that_cannot_be_read(there: Watch) -> None:
     there.turn(materials_steps)
     before = state(there)
@@ -602,13 +714,14 @@ def test_a_name_that_leads_elsewhere_by_now(tmp_path: Path, server: tuple[int, P
 
 def test_what_nobody_knows_goes(there: Watch) -> None:
     at = places_of(there.post).course("ml").create()
-    left = [at.path / ".part-0123", at.pushes / ("ab" * 32)]
+    left = [at.path / ".part-0123", at.pushes / ("ab" * 32), at.materials / "objects" / "pack" / "tmp_pack_x1"]
+    left[-1].parent.mkdir(parents=True)
     for path in left:
         path.write_bytes(b"x")
     assert there.look(tidy_steps) == []  # somebody may be at it
     for path in left:
         os.utime(path, (time.time() - 7200,) * 2)
-    assert [step.text for step in there.look(tidy_steps)] == ["remove 2 files of ml that nobody knows"]
+    assert [step.text for step in there.look(tidy_steps)] == ["remove 3 files of ml that nobody knows"]
     assert there.turn(tidy_steps) == [True]
     assert not any(path.exists() for path in left)
     assert at.materials.stat().st_uid == (SEAT_UID if os.geteuid() == 0 else os.geteuid())

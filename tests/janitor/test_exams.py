@@ -99,6 +99,14 @@ def test_volumes_of_exams_go_when_their_work_is_safe(exam: School) -> None:
     left = [(one.user, one.session) for one in exam_volumes(client, hub_id)]
     assert sorted(left) == sorted([("bob", session.id), ("cyd", session.id), ("ann", "unknown")])
     assert home_volume(client, home.name) is not None
+    # Of one that was called off, what was taken after that is all.
+    with exam.office.ledger.transaction() as books:
+        found = books.sessions.get(session.id)
+        assert found is not None
+        books.sessions.update(replace(found, cancelled_at=session.ends_at - HOUR))
+    assert exam.turn(exam_volume_steps) == [
+        f"remove {exam_volume_name(hub_id, session.id, 'bob')}, bob's home in the exam {session.id}"
+    ]
     exam.born_again(exam_days=0)
     with exam.office.ledger.transaction() as books:
         books.handouts.collect(replace(whole, id="c4", user="bob"))

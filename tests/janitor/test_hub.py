@@ -1,6 +1,7 @@
 """The hub's API, whatever it answers."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -162,9 +163,23 @@ def pages(*items: object, total: int | None = None) -> dict[str, object]:
 
 
 def test_servers_are_read_with_their_use(hub: ApiHub, speaker: Hub) -> None:
-    told = {"ready": True, "pending": None, "started": "2027-03-01T12:00:00.000000Z", "last_activity": None}
-    hub.says(r"GET /hub/api/users\?state=active", 200, pages({"name": "ann", "servers": {"ml": told}}))
-    [server] = speaker.servers().values()
+    told: dict[str, Any] = {
+        "ready": True,
+        "pending": None,
+        "started": "2027-03-01T12:00:00.000000Z",
+        "last_activity": None,
+        "state": {},
+    }
+    seat = {**told, "state": {"object_id": "f00", "course": "ml", "staff": True}}
+    begins = {**told, "ready": False, "pending": "spawn"}
+    theirs = {"name": "bob", "servers": {"ml": seat, "": begins}}
+    hub.says(r"GET /hub/api/users\?state=active", 200, pages({"name": "ann", "servers": {"ml": told}}, theirs))
+    server, of_staff, unknown = speaker.servers().values()
+    assert [(one.course, one.staff, one.told) for one in (server, of_staff, unknown)] == [
+        ("", False, True),
+        ("ml", True, True),
+        ("", False, False),
+    ]
     assert (server.user, server.name, server.ready, server.pending) == ("ann", "ml", True, "")
     assert server.started is not None
     assert server.started.isoformat() == "2027-03-01T12:00:00+00:00"

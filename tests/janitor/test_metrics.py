@@ -126,6 +126,15 @@ def test_what_admins_took_out_of_service(office: Office, serve_metrics: Serve) -
     assert found["slots"] == {(*kind, "held"): 0, (*kind, "free"): 1, (*kind, "unusable"): 1}
 
 
+def test_what_of_a_budget_is_used(office: Office, serve_metrics: Serve) -> None:
+    office.fit(gpus(3))
+    office.running("ann", 2, 4)
+    office.granted("bob")
+    scrape = serve_metrics()
+    office.wait(HOUR)
+    assert scrape()["gpu_budget_used_seconds"] == {"ann": 7200, "bob": 0}
+
+
 def test_who_used_how_much_and_may_use(office: Office, serve_metrics: Serve) -> None:
     office.fit(gpus(3))
     office.give("user", "ann", "gpu_hours", 10)
@@ -142,7 +151,7 @@ def test_who_used_how_much_and_may_use(office: Office, serve_metrics: Serve) -> 
     assert found["course_gpu_seconds_total"] == {"nlp": 3600}
     assert found["quota_gpus"] == {"ann": 4, "bob": 4}
     assert found["gpu_budget_seconds"] == {"ann": 36_000}
-    assert found["gpu_budget_used_seconds"] == {"ann": 7200, "bob": 0}
+    assert found["gpu_budget_used_seconds"] == {"ann": 0, "bob": 0}  # a seat in a course costs its user nothing
     assert found["home_quota_bytes"] == {"ann": 1 << 30}
     office.stop(lease)
     assert scrape()["gpu_seconds_total"] == serve_metrics()()["gpu_seconds_total"] == {"ann": 7200, "bob": 0}

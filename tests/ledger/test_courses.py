@@ -66,6 +66,20 @@ def test_rosters(ledger: Ledger) -> None:
         assert books.courses.member("art", "ann") == member("ann", name="art")
 
 
+def test_whose_seats_staff_were_let_into(ledger: Ledger) -> None:
+    with ledger.transaction() as books:
+        for owner, user in (("bob", "tom"), ("ann", "tom"), ("ann", "ines"), ("ann", "tom")):
+            books.courses.put_share("ml", owner, user, NOW)
+        books.courses.put_share("art", "ann", "tom", NOW)
+    with ledger.transaction() as books:
+        assert books.courses.shares("ml") == [("ann", "ines"), ("ann", "tom"), ("bob", "tom")]
+        assert books.courses.remove_share("ml", "ann", "tom")
+        assert not books.courses.remove_share("ml", "ann", "tom")
+    with ledger.reading() as books:
+        assert books.courses.shares("ml") == [("ann", "ines"), ("bob", "tom")]
+        assert books.courses.shares("art") == [("ann", "tom")]
+
+
 def test_which_sessions(ledger: Ledger) -> None:
     before, running, ahead = session("a", -3), session("b", -0.5, series="s"), session("c", 5, series="s")
     stopping = session("d", -2, warmed_at=NOW - 2 * HOUR)
@@ -79,6 +93,18 @@ def test_which_sessions(ledger: Ledger) -> None:
         books.sessions.update(replace(stopping, cleared_at=NOW))
         assert books.sessions.live(NOW) == [running, ahead]
         assert books.sessions.get("e") == cancelled
+
+
+def test_who_was_given_more_time(ledger: Ledger) -> None:
+    ahead, off, other = session("a", 5, gpus=2), session("b", 6, cancelled_at=NOW), session("c", 5, course="art")
+    longer = Seat("a", "ann", until=NOW + 7 * HOUR)
+    with ledger.transaction() as books:
+        books.sessions.insert([ahead, replace(off, reserved_at=NOW), other])
+        books.sessions.put_seats([longer, Seat("a", "bob"), *(replace(longer, session=name) for name in "bc")])
+    with ledger.reading() as books:
+        assert books.sessions.of_course("ml") == [ahead, replace(off, reserved_at=NOW)]
+        found = sorted(books.sessions.prolonged("ml"), key=lambda seat: seat.session)
+        assert found == [longer, replace(longer, session="b")]
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -35,7 +35,7 @@ def session(office: Office) -> Session:
 
 def enterable(office: Office, *, ask: bool = True) -> frozenset[str]:
     [rights] = course_rights.all_rights(office.desk, ask=ask)
-    return rights.seats
+    return rights.agreed
 
 
 def test_who_was_only_written_down_is_asked(office: Office, session: Session) -> None:
@@ -74,8 +74,31 @@ def test_nobody_enters_the_seat_of_a_guest(office: Office, session: Session) -> 
     with office.ledger.transaction() as books:
         books.sessions.put_seats([Seat(session.id, "gast", guest=True, ready_at=NOW)])
     assert "gast" not in enterable(office)
-    denied = seat_wishes.visit(office.desk, session.id, "gast", "ines")
-    assert isinstance(denied, Deny)
+    for ask in (True, False):
+        denied = seat_wishes.visit(office.desk, session.id, "gast", "ines", ask=ask)
+        assert denied == Deny("not_a_student", "gast is a guest: nobody opens a guest's server.")
+
+
+def test_staff_enter_their_own_seats_and_not_each_others(office: Office, session: Session) -> None:
+    courses.enrol(office.desk, "ml", ["tom"], Role.ASSISTANT, "ines")
+    for user in ("ines", "tom"):
+        seats.asked(office.desk, session.id, user)
+        seats.note(office.desk, session.id, user, ready_at=office.clock.now)
+    before = office.audit()
+    assert isinstance(seat_wishes.visit(office.desk, session.id, "ines", "ines"), Seat)
+    assert office.audit() == before
+    for ask in (True, False):
+        assert enterable(office, ask=ask).isdisjoint({"ines", "tom"})
+        denied = seat_wishes.visit(office.desk, session.id, "tom", "ines", ask=ask)
+        assert denied == Deny("not_a_student", "tom is of the course's staff: nobody else opens their server.")
+
+
+def test_nobody_enters_the_seat_of_who_has_left_the_course(office: Office, session: Session) -> None:
+    courses.expel(office.desk, "ml", ["bob"], "ines")
+    for ask in (True, False):
+        assert "bob" not in enterable(office, ask=ask)
+        denied = seat_wishes.visit(office.desk, session.id, "bob", "ines", ask=ask)
+        assert denied == Deny("not_a_student", "bob is not in the course any more: nobody else opens their server.")
 
 
 def test_in_an_exam_is_nothing_but_what_is_handed_in(office: Office, session: Session) -> None:

@@ -46,7 +46,6 @@ def test_a_gpu_in_use_or_soon_reserved_is_let_alone(office: Office) -> None:
     coming = _teach(office, simulated=False, seats=2)
     assert caches.cold(office.desk, coming, lambda model: model)
     first = office.granted("ann", hours=1)
-    assert not caches.is_free(office.desk, first.slots[0])
     [cold] = caches.cold(office.desk, coming, lambda model: model)
     assert cold.slot.id not in first.slots
     inventory.set_state(office.desk, cold.gpu.uuid, GpuState.DRAINING, "olga", "a test")
@@ -54,3 +53,24 @@ def test_a_gpu_in_use_or_soon_reserved_is_let_alone(office: Office) -> None:
     inventory.set_state(office.desk, cold.gpu.uuid, GpuState.IN_SERVICE, "olga", "a test")
     office.clock.now = NOW + 2 * HOUR - 16 * MINUTE
     assert caches.cold(office.desk, coming, lambda model: model) == []
+
+
+def test_a_gpu_in_doubt_is_let_alone(office: Office) -> None:
+    coming = _teach(office, simulated=False)
+    [cold] = caches.cold(office.desk, coming, lambda model: model)
+    inventory.doubt(office.desk, [cold.slot.id], "the driver refused")
+    [other] = caches.cold(office.desk, coming, lambda model: model)
+    assert other.slot.id != cold.slot.id
+    inventory.doubt(office.desk, [other.slot.id], "the driver refused")
+    assert caches.cold(office.desk, coming, lambda model: model) == []
+
+
+def test_rather_a_gpu_that_is_reserved_late(office: Office) -> None:
+    coming = _teach(office, simulated=False)
+    [cold] = caches.cold(office.desk, coming, lambda model: model)
+    with office.ledger.reading() as books:
+        [reserved] = books.reservations.upcoming(NOW)
+    assert cold.slot.id not in reserved.slots
+    office.reserve("art", NOW + HOUR, NOW + 2 * HOUR, cold.slot.id)
+    [other] = caches.cold(office.desk, coming, lambda model: model)
+    assert other.slot.id in reserved.slots

@@ -22,7 +22,7 @@ SECOND = timedelta(seconds=1)
 def session(office: Office) -> Session:
     """Ines teaches ann and bob from one to three, without GPUs; it is one o'clock."""
     courses.create(office.desk, COURSE, "ines")
-    courses.enrol(office.desk, "ml", ["ann", "bob"], Role.STUDENT, "ines")
+    courses.enrol(office.desk, "ml", ["ann", "bob"], Role.STUDENT, "ines", agreed=True)
     answer = sessions.book(office.desk, Plan("ml", [(NOW + HOUR, NOW + 3 * HOUR)], 2, "Week 1"), "ines")
     assert isinstance(answer, Planned)
     office.clock.now = answer.sessions[0].starts_at
@@ -115,6 +115,22 @@ def test_hands_have_a_place(office: Office, session: Session) -> None:
     assert [one.user for one in seats.board(office.desk, session.id)[1] if one.hand_at] == ["ann"]
 
 
+def test_staff_lower_hands_in_their_own_name(office: Office, session: Session) -> None:
+    courses.enrol(office.desk, "ml", ["tom"], Role.ASSISTANT, "ines")
+    class_lab.set_hand(office.desk, "ann", "ml", True, "ann")
+    for raised, by in ((True, "tom"), (False, "bob"), (False, "eve")):
+        answer = class_lab.set_hand(office.desk, "ann", "ml", raised, by)
+        assert isinstance(answer, Deny)
+        assert answer.code == "not_your_hand"
+    assert seat(office, session, "ann").hand_at is not None
+    assert isinstance(class_lab.set_hand(office.desk, "ann", "ml", False, "tom"), Seat)
+    class_lab.set_hand(office.desk, "ann", "ml", True)
+    class_lab.set_hand(office.desk, "ann", "ml", False, "ann")
+    assert seat(office, session, "ann").hand_at is None
+    lowered = [entry for entry in office.audit() if entry.action == "seat.hand"]
+    assert [(entry.actor, entry.why) for entry in lowered] == [("tom", "as the seat's server says"), ("ann", "")]
+
+
 def test_presence_makes_the_seat_one_at_work(office: Office, session: Session) -> None:
     desk = office.desk
     seats.asked(desk, session.id, "ann")
@@ -181,6 +197,15 @@ def test_visitors_are_told_once(office: Office, session: Session) -> None:
     assert (message.kind, message.text) == (Kind.VISIT, "ines has opened your server.")
     assert [entry.action for entry in office.audit()].count("seat.visit") == 1
     assert told(office, "bob").messages == ()
+
+
+def test_files_wait_for_a_yes(office: Office, session: Session) -> None:
+    made = push(office, "a.csv")
+    courses.enrol(office.desk, "ml", ["dan"], Role.STUDENT, "ines")
+    assert (told(office, "ann").pushes, told(office, "ann").withheld) == ((made,), 0)
+    assert (told(office, "dan").pushes, told(office, "dan").withheld) == ((), 1)
+    courses.agree(office.desk, "ml", "dan")
+    assert (told(office, "dan").pushes, told(office, "dan").withheld) == ((made,), 0)
 
 
 def test_files_are_told_until_they_are_there(office: Office, session: Session) -> None:

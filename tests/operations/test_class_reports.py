@@ -20,10 +20,31 @@ def row(report: SessionReport, user: str) -> Attendance:
     return next(one for one in report.rows if one.user == user)
 
 
+def test_what_was_reserved_stays_so_on_other_seats(office: Office, session: Session) -> None:
+    office.clock.now = session.ends_at
+    courses.change(office.desk, "ml", "ines", gpus=0)
+    report = class_reports.session_report(office.desk, session.id)
+    assert report.reserved_ms == session.gpu_hours * HOUR_MS == 6.75 * HOUR_MS
+
+
 def test_nothing_was_yet(office: Office, session: Session) -> None:
     report = class_reports.session_report(office.desk, session.id)
     assert (report.came, report.reserved_ms, report.leased_ms, report.usual_wait) == (0, 0, 0, None)
     assert class_reports.course_report(office.desk, "ml").sessions == ()
+
+
+def test_what_no_seat_needs_is_reserved_until_the_grace_is_over(office: Office, session: Session) -> None:
+    courses.expel(office.desk, "ml", ["cyd"], "ines")
+    office.clock.now = session.starts_at
+    for user in ("ann", "bob"):
+        sit(office, session, user)
+    office.wait(session.grace)
+    seats.give_back(office.desk, session.id)
+    office.wait(45 * MINUTE)
+    report = class_reports.session_report(office.desk, session.id)
+    lead = (NOW + 2 * HOUR - session.lead, session.starts_at)
+    whole = (office.clock.now - lead[0]) // timedelta(milliseconds=1)
+    assert report.reserved_ms == 2 * whole + (session.grace + session.lead) // timedelta(milliseconds=1)
 
 
 def test_a_session(office: Office, session: Session) -> None:

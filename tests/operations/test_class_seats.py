@@ -6,13 +6,13 @@ from datetime import timedelta
 import pytest
 
 from spawner.errors import UnknownName
-from spawner.operations import class_board, courses, leases, seat_wishes, seats, sessions
+from spawner.operations import class_board, courses, leases, seat_life, seat_wishes, seats, sessions
 from spawner.operations.leases import Granted
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Phase, Role, Seat, SeatState, Session, Wish
 from spawner.policy.handouts import Kind
 from spawner.policy.model import Deny
-from spawner.policy.warmup import Pace
+from spawner.policy.warmup import Pace, due
 
 from ..support.office import HOUR, MINUTE, NOW, Office
 from ..support.slots import gpus
@@ -139,10 +139,92 @@ def test_more_time_can_be_given_before_the_seat_is_started(office: Office, sessi
 
 def test_more_time_counts_in_the_courses_gpu_hours(office: Office, session: Session) -> None:
     desk = office.desk
-    courses.change(desk, "ml", "olga", most_gpu_hours=7.0)  # the session has six
+    courses.change(desk, "ml", "olga", most_gpu_hours=7.75)  # the session has six, and its lead 0.75
     until = session.ends_at + 40 * MINUTE
     assert done(seat_wishes.give_time(desk, session.id, "ann", until, "ines")).until == until
-    assert code(seat_wishes.give_time(desk, session.id, "bob", until, "ines")) == "course_limit"
+    told = seat_wishes.give_time(desk, session.id, "bob", until, "ines")
+    assert told == Deny("course_limit", "0.67 GPU-hours are needed, and 0.33 of this course's 7.75 are left.")
+    # Ann's own stays hers, and so does what is left.
+    later = until + 20 * MINUTE
+    assert done(seat_wishes.give_time(desk, session.id, "ann", later, "ines")).until == later
+
+
+def test_what_is_called_off_gets_no_more_time(office: Office, session: Session) -> None:
+    desk = office.desk
+    office.clock.now = session.starts_at
+    lease = sit(office, session, "ann")
+    seat_wishes.give_time(desk, session.id, "ann", session.ends_at + HOUR, "ines")
+    sessions.cancel(desk, session.id, "ines", "ill")
+    before = office.lease(lease)
+    until = session.ends_at + 2 * HOUR
+    assert code(seat_wishes.give_time(desk, session.id, "ann", until, "ines")) == "session_over"
+    assert office.lease(lease) == before
+
+
+def test_more_time_breaks_no_reservation_that_came_later(office: Office, session: Session) -> None:
+    desk, end = office.desk, session.ends_at
+    until = end + HOUR
+    office.clock.now = session.starts_at
+    lease = sit(office, session, "ann")
+    done(seat_wishes.give_time(desk, session.id, "ann", until, "ines"))
+    courses.create(desk, replace(COURSE, id="art", title="Art"), "eve")
+    # All four GPUs are to be art's twenty minutes after the end, with a lead of none.
+    plan = Plan("art", [(end + 20 * MINUTE, end + 3 * HOUR)], 4, lead=timedelta(0))
+    assert isinstance(sessions.book(desk, plan, "eve"), Planned)
+    cut = office.lease(lease)
+    assert (cut.ends_at, cut.ending) == (end + 18 * MINUTE, "reserved")
+    [(meeting, _, both)] = seat_life.short_leases(desk)
+    assert (meeting.session.id, both) == (session.id, cut.ends_at)
+    assert seat_life.even_out(desk, session.id, "ann")
+    # The promise holds; the seat's end, of which it is warned, is its lease's.
+    assert office.lease(lease) == cut
+    assert class_board.class_board(desk, session.id).by_user["ann"].seat.until == cut.ends_at
+    entry = office.audit()[-1]
+    assert (entry.actor, entry.action, entry.subject) == ("janitor", "seat.time", f"session {session.id}")
+    assert (entry.before, entry.after, entry.why) == (
+        {"user": "ann", "until": until.isoformat()},
+        {"user": "ann", "until": cut.ends_at.isoformat()},
+        "its lease ends then: reserved",
+    )
+    assert seat_life.short_leases(desk) == []
+    assert not seat_life.even_out(desk, session.id, "ann")
+
+
+def test_more_time_undoes_no_admins_word(office: Office, session: Session) -> None:
+    desk, until = office.desk, session.ends_at + HOUR
+    office.clock.now = session.starts_at
+    lease = sit(office, session, "ann")
+    done(seat_wishes.give_time(desk, session.id, "ann", until, "ines"))
+    office.clock.now = session.ends_at - 5 * MINUTE
+    ended = leases.end(desk, lease, "olga", "new fans", 10 * MINUTE)
+    assert seat_life.even_out(desk, session.id, "ann")
+    assert office.lease(lease) == ended
+    assert class_board.class_board(desk, session.id).by_user["ann"].seat.until == ended.ends_at
+    assert seat_life.short_leases(desk) == []
+
+
+def test_while_its_session_runs_a_seat_keeps_its_time_for_another_lease(office: Office, session: Session) -> None:
+    desk, until = office.desk, session.ends_at + HOUR
+    office.clock.now = session.starts_at
+    lease = sit(office, session, "ann")
+    done(seat_wishes.give_time(desk, session.id, "ann", until, "ines"))
+    leases.end(desk, lease, "olga", "new fans", 10 * MINUTE)
+    assert seat_life.short_leases(desk) == []
+    assert not seat_life.even_out(desk, session.id, "ann")
+    assert class_board.class_board(desk, session.id).by_user["ann"].seat.until == until
+
+
+def test_a_lease_gets_of_more_time_what_nobody_has_reserved(office: Office, session: Session) -> None:
+    desk, end = office.desk, session.ends_at
+    done(seat_wishes.give_time(desk, session.id, "ann", end + HOUR, "ines"))
+    office.clock.now = session.starts_at
+    lease = sit(office, session, "ann")
+    office.reserve("art", end + 30 * MINUTE, end + 3 * HOUR, *office.lease(lease).slots)
+    assert office.lease(lease).ends_at == end
+    assert seat_life.even_out(desk, session.id, "ann")
+    assert office.lease(lease).ends_at == end + 28 * MINUTE
+    assert class_board.class_board(desk, session.id).by_user["ann"].seat.until == end + 28 * MINUTE
+    assert [entry.action for entry in office.audit()[-2:]] == ["lease.extend", "seat.time"]
 
 
 def test_more_memory(office: Office, session: Session) -> None:
@@ -246,6 +328,30 @@ def test_the_board(office: Office, session: Session) -> None:
     seats.asked(desk, session.id, "ines")
     board = class_board.class_board(desk, session.id)
     assert (board.by_user["ines"].role, board.warm_up.wanted, board.left) == (Role.INSTRUCTOR, 3, 0)
+
+
+def test_more_time_does_not_undo_an_admins_end(office: Office, session: Session) -> None:
+    office.clock.now = session.starts_at
+    lease = office.lease(sit(office, session, "ann"))
+    leases.end(office.desk, lease.id, "olga", "The machine is serviced", 10 * MINUTE)
+    ends = office.lease(lease.id).ends_at
+    assert isinstance(
+        seat_wishes.give_time(office.desk, session.id, "ann", session.ends_at + HOUR, "tom", "late bus"), Seat
+    )
+    assert office.lease(lease.id).ends_at == ends
+
+
+def test_a_second_try_that_a_busy_hub_did_not_take_is_made_again(office: Office, session: Session) -> None:
+    desk = office.desk
+    office.clock.now = session.starts_at
+    seats.asked(desk, session.id, "ann")
+    seats.note(desk, session.id, "ann", problem="The server did not answer.")
+    seat_life.asked(desk, session.id, "ann")
+    assert seat_life.not_asked(desk, session.id, "ann")
+    office.wait(MINUTE)
+    [found] = [seat for seat in seats.board(desk, session.id)[1] if seat.user == "ann"]
+    assert found.attempts == 1
+    assert "ann" in due(session, ["ann"], [found], Pace(), office.clock.now)
 
 
 def test_how_long_the_warm_up_takes(office: Office, session: Session) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from spawner.course_directory import Places
 from spawner.errors import UnknownName
-from spawner.operations import collections, courses, seats, sessions
+from spawner.operations import collections, courses, seat_life, seats, sessions
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Role, Seat, Session
 from spawner.policy.handouts import Collected
@@ -103,6 +103,75 @@ def test_an_exam_is_collected_whole(office: Office, session: Session) -> None:
     ]
 
 
+def test_no_course_waits_for_another(office: Office, session: Session) -> None:
+    """One of each course, and then the next of each: a large class holds up no other."""
+    courses.enrol(office.desk, "ml", tuple("cdefgh"), Role.STUDENT, "ines")
+    courses.create(office.desk, replace(COURSE, id="art"), "otto")
+    courses.enrol(office.desk, "art", ("zoe", "zac"), Role.STUDENT, "otto")
+    answer = sessions.book(office.desk, Plan("art", [(session.ends_at, session.ends_at + HOUR)], 3), "otto")
+    assert isinstance(answer, Planned)
+    [other] = answer.sessions
+    office.clock.now = session.ends_at
+    seats.asked(office.desk, other.id, "zoe")
+    office.wait(MINUTE)
+    collections.request(office.desk, other.id, "otto")
+    found = collections.due(office.desk)
+    assert [one.user for one in found] == ["ann", "zac", "bob", "zoe", *"cdefgh"]
+    assert [one.asked for one in found[:2]] == [False, True]
+
+
+def test_of_a_course_the_sessions_that_are_over_come_first(office: Office, session: Session) -> None:
+    answer = sessions.book(office.desk, Plan("ml", [(session.ends_at, session.ends_at + HOUR)], 3), "ines")
+    assert isinstance(answer, Planned)
+    [second] = answer.sessions
+    office.clock.now = session.ends_at
+    seats.asked(office.desk, second.id, "ann")
+    collections.request(office.desk, second.id, "ines")
+    found = [(one.session.id, one.asked) for one in collections.due(office.desk)]
+    assert found == [(session.id, False)] * 2 + [(second.id, True)] * 2
+
+
+def test_an_exam_that_is_called_off_midway(office: Office, session: Session) -> None:
+    """Its students cannot get at what they wrote any more; so it is there for staff."""
+    office.clock.now = session.ends_at
+    never = booked(office, exam=True)
+    sessions.cancel(office.desk, never.id, "ines", "")
+    assert code(office, never) == "no_session"
+    exam = booked(office, exam=True)
+    office.clock.now = exam.starts_at
+    seats.asked(office.desk, exam.id, "ann")
+    seats.note(office.desk, exam.id, "ann", ready_at=office.clock.now, until=exam.ends_at + HOUR)
+    for user in due(office):
+        note(office, session, user)
+    office.wait(MINUTE)
+    sessions.cancel(office.desk, exam.id, "ines", "The fire alarm.")
+    assert [(one.session.id, one.user, one.runs) for one in collections.due(office.desk)] == [
+        (exam.id, "ann", True),
+        (exam.id, "bob", False),
+    ]
+    for user in due(office):
+        note(office, exam, user)
+    assert due(office) == []
+    for cleared in (False, True):
+        office.wait(MINUTE)
+        if cleared:
+            seats.note(office.desk, exam.id, "ann", ended_at=office.clock.now)
+            seat_life.cleared(office.desk, exam.id)
+        assert isinstance(collections.request(office.desk, exam.id, "ines"), Session)
+        assert due(office) == ["ann", "bob"]
+        for user in due(office):
+            note(office, exam, user)
+    office.wait(6 * HOUR)
+    assert code(office, exam) == "session_over"
+    assert due(office) == []
+
+
+def code(office: Office, session: Session) -> str:
+    answer = collections.request(office.desk, session.id, "ines")
+    assert isinstance(answer, Deny)
+    return answer.code
+
+
 def test_staff_ask_for_it(office: Office, session: Session) -> None:
     asked = collections.request(office.desk, session.id, "tom", "a look")
     assert isinstance(asked, Session)
@@ -127,26 +196,38 @@ def test_staff_ask_for_it(office: Office, session: Session) -> None:
     assert due(office) == ["ann", "bob"]
 
 
+def test_what_is_asked_for_happens(office: Office, session: Session) -> None:
+    office.clock.now = session.ends_at + 6 * HOUR - MINUTE
+    assert isinstance(collections.request(office.desk, session.id, "tom"), Session)
+    assert due(office) == ["ann", "bob"]
+    office.wait(MINUTE)
+    # A session whose seats still run is not over, however long ago it ended.
+    assert isinstance(collections.request(office.desk, session.id, "tom"), Session)
+    assert due(office) == ["ann", "bob"]
+    seat_life.cleared(office.desk, session.id)
+    assert due(office) == []
+    before = len(office.audit())
+    denied = collections.request(office.desk, session.id, "tom")
+    assert isinstance(denied, Deny)
+    assert denied.code == "session_over"
+    assert len(office.audit()) == before
+
+
 def test_what_cannot_be_asked(office: Office, session: Session) -> None:
     later = booked(office)
     before = len(office.audit())
 
-    def code(session: Session) -> str:
-        answer = collections.request(office.desk, session.id, "ines")
-        assert isinstance(answer, Deny)
-        return answer.code
-
-    assert code(later) == "no_session"
+    assert code(office, later) == "no_session"
     with pytest.raises(UnknownName):
         collections.request(office.desk, "none", "ines")
     with pytest.raises(UnknownName):
         collections.listing(office.desk, "none")
     assert len(office.audit()) == before
     courses.change(office.desk, "ml", "ines", collect="")
-    assert code(session) == "nothing_to_collect"
+    assert code(office, session) == "nothing_to_collect"
     sessions.cancel(office.desk, session.id, "ines", "")
     courses.change(office.desk, "ml", "ines", collect="work")
-    assert code(session) == "no_session"
+    assert code(office, session) == "no_session"
 
 
 def test_the_last_of_each(office: Office, session: Session) -> None:

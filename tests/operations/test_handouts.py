@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spawner.course_directory import Places
 from spawner.errors import CourseFilesFailed, LedgerUnavailable, UnknownName
-from spawner.operations import courses, handouts, sessions
+from spawner.operations import courses, handouts, seats, sessions
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Role, Seat, Session
 from spawner.policy.handouts import Delivery, Outcome, Push, check_push_path
@@ -32,7 +32,7 @@ def places(tmp_path: Path) -> Places:
 @pytest.fixture
 def session(office: Office) -> Session:
     courses.create(office.desk, COURSE, "ines")
-    courses.enrol(office.desk, "ml", ("ann", "bob", "cyd"), Role.STUDENT, "ines")
+    courses.enrol(office.desk, "ml", ("ann", "bob", "cyd"), Role.STUDENT, "ines", agreed=True)
     return booked(office)
 
 
@@ -183,12 +183,51 @@ def test_nobody_speaks_of_others_files(office: Office, places: Places, session: 
     assert len(handouts.delivered(office.desk, "eve", [said(made)])) == 1
 
 
+def test_nothing_goes_into_the_home_of_who_was_only_named(office: Office, places: Places, session: Session) -> None:
+    """A file such as ``.ipython/profile_default/startup/00.py`` acts in its owner's name."""
+    desk = office.desk
+    courses.enrol(desk, "ml", ["dan"], Role.STUDENT, "ines")
+    courses.enrol(desk, "ml", ["tom"], Role.ASSISTANT, "ines")
+    with office.ledger.transaction() as books:
+        books.sessions.put_seats([Seat(session.id, "eve", guest=True)])
+    shown = push(office, places, session.id)
+    hidden = handouts.push(
+        desk,
+        places,
+        "ml",
+        session.id,
+        ".ipython/profile_default/startup/00.py",
+        io.BytesIO(CONTENT),
+        "ines",
+        hidden=True,
+    )
+    assert isinstance(hidden, Push)
+
+    def meant(user: str, **how: bool) -> tuple[Push, ...]:
+        return handouts.pushes_for(desk, "ml", user, session.id, **how)
+
+    assert meant("ann") == (shown, hidden)
+    assert (meant("dan"), meant("eve")) == ((), ())
+    assert meant("tom") == (shown,)
+    assert meant("dan", ask=False) == meant("eve", ask=False) == (shown, hidden)
+    told = handouts.progress(desk, shown.id)
+    assert (told.homes, told.waiting, told.not_agreed) == (5, 5, 1)
+    assert handouts.progress(desk, shown.id, ask=False).not_agreed == 0
+    # They come, and agree.
+    seats.note(desk, session.id, "eve", entered_at=NOW)
+    courses.agree(desk, "ml", "dan")
+    assert (meant("dan"), meant("eve")) == ((shown, hidden), (shown,))
+    assert handouts.progress(desk, shown.id).not_agreed == 0
+
+
 def test_exams_have_homes_of_their_own(office: Office, places: Places, session: Session) -> None:
     exam = booked(office, exam=True, day=1)
     lesson, paper, general = push(office, places, session.id), push(office, places, exam.id), push(office, places)
     desk = office.desk
     assert handouts.pushes_for(desk, "ml", "ann", session.id) == (lesson, general)
     assert handouts.pushes_for(desk, "ml", "ann", exam.id) == (paper,)
+    courses.enrol(desk, "ml", ["dan"], Role.STUDENT, "ines")  # who has agreed to nothing: it is no home of theirs
+    assert handouts.pushes_for(desk, "ml", "dan", exam.id) == (paper,)
     handouts.delivered(desk, "ann", [said(paper)])
     assert handouts.pushes_for(desk, "ml", "ann", session.id) == (lesson, general)
 

@@ -209,3 +209,57 @@ def _reservation(office: Office, made: Reservation) -> Reservation:
         found = books.reservations.get(made.id)
     assert found is not None
     return found
+
+
+# --- borrowed ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_borrowed_is_nobodys_and_keeps_its_reservations(office: Office) -> None:
+    office.fit(gpus(2))
+    held = office.running("ann", hours=12)
+    [other] = {"SIM-local-0", "SIM-local-1"} - set(held.slots)
+    reserved = office.reserve("nlp", NOW + HOUR, NOW + 2 * HOUR, other)
+    assert inventory.borrow(office.desk, other, 30 * MINUTE, "a test")
+    # Ann keeps her GPU for as long as she has it.
+    assert (_reservation(office, reserved), office.lease(held.id)) == (reserved, held)
+    ticket = office.queued("bob", hours=0.5)
+    assert [gpu.uuid for gpu in inventory.borrowed(office.desk, "a test")] == [other]
+    assert inventory.borrowed(office.desk, "another") == []
+    assert not inventory.borrow(office.desk, other, 30 * MINUTE, "a test")
+    assert inventory.give_back(office.desk, other, "a test", "done")
+    assert office.offer_to(ticket).slots == (other,)
+    assert not inventory.give_back(office.desk, other, "a test", "done")
+    assert [(entry.actor, entry.action, entry.why) for entry in office.audit()] == [
+        ("janitor", "gpu.state", "a test"),
+        ("janitor", "gpu.state", "done"),
+    ]
+
+
+def test_only_what_is_free_is_borrowed(office: Office) -> None:
+    office.fit(gpus(4))
+    [held] = office.running("ann").slots
+    soon, doubtful, drained = sorted({f"SIM-local-{number}" for number in range(4)} - {held})
+    office.reserve("nlp", NOW + 29 * MINUTE, NOW + HOUR, soon)
+    inventory.doubt(office.desk, [doubtful], "the driver refused")
+    inventory.set_state(office.desk, drained, GpuState.DRAINING, "olga", "new fans")
+    before = office.tables()
+    assert not any(
+        inventory.borrow(office.desk, one, 30 * MINUTE, "a test") for one in (held, soon, doubtful, drained, "gone")
+    )
+    assert {name for name, rows in office.tables().items() if rows != before[name]} <= {"pool"}
+    assert inventory.borrow(office.desk, soon, 29 * MINUTE, "a test")
+
+
+def test_what_admins_say_of_a_borrowed_gpu_stands(office: Office) -> None:
+    office.fit(gpus(2))
+    for name in ("SIM-local-0", "SIM-local-1"):
+        assert inventory.borrow(office.desk, name, 30 * MINUTE, "a test")
+    inventory.set_state(office.desk, "gpu0", GpuState.DRAINING, "olga", "new fans")
+    inventory.doubt(office.desk, ["SIM-local-1"], "the driver refused")
+    assert not inventory.give_back(office.desk, "SIM-local-0", "a test", "done")
+    assert inventory.give_back(office.desk, "SIM-local-1", "a test", "done")
+    assert [(gpu.state, gpu.state_by) for gpu, _ in inventory.board(office.desk).gpus] == [
+        ("draining", "olga"),
+        ("in_service", "janitor"),
+    ]
+    assert board(office)["gpu1"] == {"SIM-local-1": "?"}

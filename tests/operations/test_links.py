@@ -13,6 +13,7 @@ from spawner.operations.desk import Desk
 from spawner.policy.classes import Course, Role
 from spawner.policy.joining import JoinLink
 from spawner.policy.model import Deny
+from spawner.policy.rosters import parse
 
 from ..support.office import HOUR, NOW, Office
 
@@ -183,10 +184,34 @@ def test_what_a_roster_would_change(office: Office) -> None:
     courses.enrol(office.desk, "ml", ["tara"], Role.ASSISTANT, "ines")
     before = office.tables()
     found = rosters.preview(office.desk, "ml", "Ann\nbob\nTARA\nno good\n", Role.STUDENT)
-    assert (found.added, found.kept, found.missing) == (("ann",), ("bob",), ("eve",))
-    assert found.changed == {"tara": Role.ASSISTANT}
+    assert (found.added, found.kept, found.missing) == (("ann",), ("bob", "tara"), ("eve",))
+    assert found.changed == {}
+    raised = rosters.preview(office.desk, "ml", "bob\ntara", Role.ASSISTANT)
+    assert (raised.changed, raised.kept, raised.missing) == ({"bob": Role.STUDENT}, ("tara",), ())
     assert [one.line for one in found.mistakes] == [4]
     assert office.tables() == before
     assert replace(found, mistakes=()).added == ("ann",)
     with pytest.raises(UnknownName):
         rosters.preview(office.desk, "nowhere", "ann", Role.STUDENT)
+
+
+@pytest.mark.usefixtures("course")
+def test_a_roster_with_roles(office: Office) -> None:
+    courses.enrol(office.desk, "ml", ["bob", "eve"], Role.STUDENT, "ines")
+    courses.enrol(office.desk, "ml", ["tara", "tim"], Role.ASSISTANT, "ines")
+    text = "username,role\nines,student\nann,\nbob,assistant\ntara,assistant\nzoe,assistant\n"
+    found = rosters.preview(office.desk, "ml", text, Role.STUDENT)
+    assert (found.added, found.changed) == (("ann", "zoe"), {"bob": Role.STUDENT})
+    assert (found.kept, found.missing) == (("ines", "tara"), ("eve", "tim"))
+    assert found.roles == {"ann": Role.STUDENT, "bob": Role.ASSISTANT, "zoe": Role.ASSISTANT}
+    before, roster = len(office.audit()), parse(text)
+    done = courses.enrol(office.desk, "ml", roster.users, Role.STUDENT, "ines", roles=roster.roles, lower=False)
+    assert done == courses.Enrolled(("ann", "zoe"), ("bob",), ("ines", "tara"))
+    assert {name: role for name, (role, _) in members(office).items()} == {
+        "ines": Role.INSTRUCTOR,
+        "ann": Role.STUDENT,
+        "eve": Role.STUDENT,
+        **dict.fromkeys(("bob", "tara", "tim", "zoe"), Role.ASSISTANT),
+    }
+    told = [entry.after for entry in office.audit()[before:]]
+    assert told == [{"role": "assistant", "users": ["zoe", "bob"]}, {"role": "student", "users": ["ann"]}]

@@ -3,18 +3,18 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from spawner.errors import UnknownName
-from spawner.operations import courses, inventory, leases, session_changes, sessions
+from spawner.operations import courses, inventory, leases, seat_wishes, session_changes, sessions
 from spawner.operations.courses import Enrolled
 from spawner.operations.leases import Granted
 from spawner.operations.session_changes import Change, Changed
 from spawner.operations.sessions import NoFit, Plan, Planned
-from spawner.policy.classes import Course, Phase, Role, Session
+from spawner.policy.classes import LONGEST, Course, Phase, Role, Seat, Session
 from spawner.policy.ends import endings, notices
 from spawner.policy.gpus import GpuState
 from spawner.policy.leases import Lease, Reservation
@@ -299,6 +299,74 @@ def test_a_session_that_runs_is_lengthened_up_to_the_next(taught: Office) -> Non
     assert isinstance(session_changes.extend(taught.desk, made.id, HOUR, "ines"), Changed)
 
 
+def given(office: Office, session: str, user: str, until: datetime) -> None:
+    answer = seat_wishes.give_time(office.desk, session, user, until, "ines")
+    assert isinstance(answer, Seat), answer
+
+
+def until_of(office: Office, session: str, user: str) -> datetime | None:
+    with office.ledger.reading() as books:
+        seat = books.sessions.seat(session, user)
+    assert seat is not None
+    return seat.until
+
+
+def test_more_time_moves_with_its_session(taught: Office) -> None:
+    courses.enrol(taught.desk, "ml", ["ann", "bob"], Role.STUDENT, "ines")
+    made = booked(taught, plan(24 * 4, 2, 2)).sessions[0]
+    given(taught, made.id, "ann", made.ends_at + 30 * MINUTE)
+    # Three days sooner, and it does not count as three days more.
+    assert isinstance(courses.change(taught.desk, "ml", "olga", most_gpu_hours=6), Course)
+    answer = changed(taught, made.id, starts_at=made.starts_at - 72 * HOUR, ends_at=made.ends_at - 72 * HOUR)
+    sooner = made.ends_at - 72 * HOUR
+    assert until_of(taught, made.id, "ann") == sooner + 30 * MINUTE
+    assert [one.user for one in answer.prolonged] == ["ann"]
+    moved, last = taught.audit()[-2:]
+    assert (moved.actor, moved.action, moved.subject, moved.why) == ("ines", "seat.time", f"session {made.id}", "moved")
+    assert moved.before == {"user": "ann", "until": (made.ends_at + 30 * MINUTE).isoformat()}
+    assert moved.after == {"user": "ann", "until": (sooner + 30 * MINUTE).isoformat()}
+    assert last.action == "session.change"
+    # What has no other times moves nothing.
+    assert changed(taught, made.id, title="Trees").prolonged == ()
+    assert until_of(taught, made.id, "ann") == sooner + 30 * MINUTE
+
+
+def test_more_time_moves_as_far_as_it_fits(taught: Office) -> None:
+    courses.enrol(taught.desk, "ml", ["ann"], Role.STUDENT, "ines")
+    made = booked(taught, plan(24, 2, 4)).sessions[0]
+    given(taught, made.id, "ann", made.ends_at + HOUR)
+    assert isinstance(courses.create(taught.desk, replace(COURSE, id="art", title="Art"), "eve"), Course)
+    art = booked(taught, replace(plan(5, 2, 4, lead=timedelta(0)), course="art")).sessions[0]
+    ends_at = art.starts_at - 20 * MINUTE
+    changed(taught, made.id, starts_at=ends_at - 2 * HOUR, ends_at=ends_at)
+    assert until_of(taught, made.id, "ann") == art.starts_at - taught.desk.rules.turnover
+    changed(taught, made.id, ends_at=art.starts_at - taught.desk.rules.turnover)
+    assert until_of(taught, made.id, "ann") is None
+
+
+def test_no_seat_lasts_longer_than_a_session_may(taught: Office) -> None:
+    courses.enrol(taught.desk, "ml", ["ann"], Role.STUDENT, "ines")
+    made = booked(taught, plan(48, 20, 2)).sessions[0]
+    given(taught, made.id, "ann", made.ends_at + 3 * HOUR)
+    changed(taught, made.id, starts_at=made.starts_at - 3 * HOUR)
+    assert until_of(taught, made.id, "ann") == made.starts_at - 3 * HOUR + LONGEST
+
+
+def test_lengthening_a_session_breaks_no_reservation_after_a_seat(taught: Office) -> None:
+    courses.enrol(taught.desk, "ml", ["ann"], Role.STUDENT, "ines")
+    made = booked(taught, plan(0.5, 2, 1)).sessions[0]
+    taught.wait(30 * MINUTE)
+    held = in_session(taught, "ann", 2)
+    given(taught, made.id, "ann", made.ends_at + HOUR)
+    taught.reserve("art", made.ends_at + 30 * MINUTE, made.ends_at + HOUR, *held.slots)
+    with taught.ledger.transaction() as books:
+        was = books.leases.get(held.id)
+        assert was is not None
+        books.leases.update(replace(was, ends_at=made.ends_at + 28 * MINUTE, ending="reserved"), was)
+    assert isinstance(session_changes.extend(taught.desk, made.id, 10 * MINUTE, "ines"), Changed)
+    assert taught.lease(held.id).ends_at == made.ends_at + 28 * MINUTE
+
+
 def test_who_makes_room_is_told_in_time(taught: Office) -> None:
     held = [taught.running(user, hours=5) for user in ("ann", "bob", "cyd")]
     answer = sessions.book(taught.desk, plan(0.25, 2, 2), "ines")
@@ -334,6 +402,83 @@ def test_a_change_is_of_what_was_seen(taught: Office) -> None:
     with pytest.raises(ValueError, match="another version"):
         session_changes.change(taught.desk, made.id, Change(seats=1), "ines", check=check)
     assert sessions.find(taught.desk, made.id) == made
+
+
+# --- what a course may take -------------------------------------------------------------------------------------------
+
+
+def allow(office: Office, hours: float | None, **more: Any) -> None:
+    assert isinstance(courses.change(office.desk, "ml", "olga", most_gpu_hours=hours, **more), Course)
+
+
+def test_the_lead_counts_as_in_the_report(taught: Office) -> None:
+    allow(taught, 12.5)
+    told = denied(sessions.book(taught.desk, plan(hours=4), "ines"), "course_limit")
+    assert told == "12.75 GPU-hours are needed, and 12.5 of this course's 12.5 are left."
+    assert booked(taught, plan(hours=4, lead=timedelta(0))).sessions[0].gpu_hours == 12
+    told = denied(sessions.book(taught.desk, plan(8, 1, 1), "ines"), "course_limit")
+    assert told == "1.25 GPU-hours are needed, and 0.5 of this course's 12.5 are left."
+    # A day's lead is a day's worth, as far as it is to come.
+    told = denied(sessions.book(taught.desk, plan(8, 1, 1, lead=timedelta(days=1)), "ines"), "course_limit")
+    assert "9 GPU-hours are needed" in told
+    assert booked(taught, plan(8, 0.25, 1)).sessions[0].gpu_hours == 0.5
+
+
+def test_calling_off_gives_back_only_what_is_to_come(taught: Office) -> None:
+    allow(taught, 2.25)
+    made = booked(taught, plan(2, 2, 1)).sessions[0]
+    taught.clock.now = made.ends_at - MINUTE
+    sessions.cancel(taught.desk, made.id, "ines", "done")
+    told = denied(sessions.book(taught.desk, plan(5, 2, 1), "ines"), "course_limit")
+    assert told == "2.25 GPU-hours are needed, and 0.01 of this course's 2.25 are left."
+    allow(taught, 4.5)
+    other = booked(taught, plan(5, 2, 1)).sessions[0]
+    sessions.cancel(taught.desk, other.id, "ines", "ill")  # before anything was reserved
+    booked(taught, plan(8, 2, 1))
+
+
+def test_what_was_used_is_not_less_on_smaller_seats(taught: Office) -> None:
+    allow(taught, 9.0, gpus=4)
+    made = booked(taught, plan(2, 2, 1)).sessions[0]
+    assert made.gpus == 4
+    taught.clock.now = made.ends_at
+    allow(taught, 9.0, gpus=1)
+    told = denied(sessions.book(taught.desk, plan(5, 2, 1), "ines"), "course_limit")
+    assert told == "2.25 GPU-hours are needed, and 0 of this course's 9 are left."
+    # Nothing is asked of a class without GPUs, whatever the course has taken.
+    allow(taught, 1.0, gpus=0)
+    assert booked(taught, plan(5, 2, 1)).sessions[0].gpus == 0
+
+
+def test_more_time_of_past_seats_counts(taught: Office) -> None:
+    allow(taught, 10.0)
+    courses.enrol(taught.desk, "ml", ["ann", "bob"], Role.STUDENT, "ines", agreed=True)
+    made = booked(taught, plan(2, 2, 2)).sessions[0]
+    until = made.ends_at + 90 * MINUTE
+    for user in ("ann", "bob"):
+        assert isinstance(seat_wishes.give_time(taught.desk, made.id, user, until, "ines"), Seat)
+    taught.clock.now = until
+    told = denied(sessions.book(taught.desk, plan(8, 2, 2), "ines"), "course_limit")
+    assert told == "4.5 GPU-hours are needed, and 2.5 of this course's 10 are left."
+    later = booked(taught, plan(8, 2, 1)).sessions[0]
+    denied(seat_wishes.give_time(taught.desk, later.id, "ann", later.ends_at + HOUR, "ines"), "course_limit")
+
+
+def test_a_change_counts_what_will_be(taught: Office) -> None:
+    made = booked(taught, plan(8, 2, 1, lead=timedelta(hours=4))).sessions[0]
+    assert made.gpu_hours == 6
+    allow(taught, 6.0)
+    denied(session_changes.change(taught.desk, made.id, Change(ends_at=made.ends_at + MINUTE), "ines"), "course_limit")
+    # Nearer than its lead, it is reserved from now on, and has the rest for its seats.
+    near = Change(starts_at=NOW + 2 * HOUR, ends_at=NOW + 6 * HOUR)
+    changed = session_changes.change(taught.desk, made.id, near, "ines")
+    assert isinstance(changed, Changed)
+    assert changed.session == sessions.find(taught.desk, made.id)
+    assert changed.session.gpu_hours == 6
+    taught.wait(HOUR)
+    at_once = session_changes.change(taught.desk, made.id, Change(ends_at=NOW + 5 * HOUR), "ines")
+    assert isinstance(at_once, Changed)
+    assert at_once.session.gpu_hours == 5
 
 
 # --- GPUs that are lost -----------------------------------------------------------------------------------------------

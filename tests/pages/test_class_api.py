@@ -7,7 +7,7 @@ import pytest
 
 from spawner.operations.class_lab import Lesson
 from spawner.pages.asking import Refusal
-from spawner.pages.class_api import Presence, deliveries_in, raised_in
+from spawner.pages.class_api import Presence, deliveries_in, hand_in
 from spawner.pages.class_views import class_poll_seconds, class_view, in_class
 from spawner.policy.classes import Course, Role, Session
 from spawner.policy.ends import Notice
@@ -61,6 +61,7 @@ def test_a_class_is_described() -> None:
                 "at": "2026-11-21T12:00:00+00:00",
             }
         ],
+        "withheld": 0,
     }
     assert class_view(_lesson(-MINUTE), NOW)["left_seconds"] == 0
     assert class_view(_lesson(), NOW)["hand"] == {"raised": False, "place": None}
@@ -84,8 +85,15 @@ def test_a_seat_asks_often() -> None:
 @pytest.mark.parametrize("raised", [None, 0, 1, "true", [], {}])
 def test_a_hand_is_up_or_down(raised: object) -> None:
     with pytest.raises(Refusal, match="raised must be"):
-        raised_in({"raised": raised})
-    assert raised_in({"raised": True}) is True
+        hand_in({"raised": raised})
+    assert hand_in({"raised": True}) == (True, "")
+
+
+@pytest.mark.parametrize("by", [None, 1, ["ines"], "in\0es"])
+def test_a_hand_is_lowered_by_somebody(by: object) -> None:
+    with pytest.raises(Refusal, match="by must be"):
+        hand_in({"raised": False, "by": by})
+    assert hand_in({"raised": False, "by": "ines"}) == (False, "ines")
 
 
 def test_who_is_there_is_read() -> None:

@@ -11,15 +11,19 @@ from hypothesis import strategies as st
 from spawner.policy.classes import (
     QUIET,
     SLOW,
+    TRIES,
     Course,
     Phase,
     Seat,
     SeatState,
     Session,
+    Wish,
     check_course,
     check_session,
+    gone_back,
     hands,
     seat_state,
+    takes,
     unused,
 )
 
@@ -29,7 +33,7 @@ COURSE = Course("ml-101", "Machine learning", "gpu", "ines", NOW, gpus=1)
 
 
 def session(starts: float = 60, ends: float = 180, seats: int = 10, **more: object) -> Session:
-    made = Session("s", COURSE.id, at(starts), at(ends), seats, "ines", NOW)
+    made = Session("s", COURSE.id, at(starts), at(ends), seats, "ines", NOW, lead=timedelta(0), gpus=1)
     return replace(made, **more)  # type: ignore[arg-type]
 
 
@@ -69,12 +73,51 @@ def test_limits_of_admins() -> None:
     far = session(3 * 24 * 60, 3 * 24 * 60 + 60)
     assert "further away" in refused(check_session(course, far, [], NOW), "course_limit")
     before = [session(300 * number, 300 * number + 120, id=f"t{number}") for number in (1, 2)]
-    # 20 each: 40 are taken, and a cancelled one takes nothing.
+    # 20 each: 40 are taken, and one that is called off before takes nothing.
     told = refused(check_session(course, session(), before, NOW), "course_limit")
     assert told == "20 GPU-hours are needed, and 10 of this course's 50 are left."
     before[0] = replace(before[0], cancelled_at=NOW)
     assert check_session(course, session(), before, NOW) is None
     refused(check_session(replace(course, archived_at=NOW), session(), [], NOW), "course_archived")
+
+
+def test_what_sessions_take() -> None:
+    course = replace(COURSE, most_gpu_hours=1, gpus=4)
+    asked, other = session(180, 210, 1), session(60, 90, 1, id="other")
+    assert check_session(course, asked, [other], NOW) is None
+    for more, left in [
+        ({"lead": 15 * MINUTE}, "0.25"),
+        ({"lead": 90 * MINUTE}, "0"),  # of which an hour was to come when it was reserved
+        ({"gpus": 2}, "0"),
+        ({"ends_at": at(96)}, "0.4"),
+        ({"ends_at": at(121), "cancelled_at": at(91)}, "0.48"),
+        ({"ends_at": at(121), "cancelled_at": at(91), "lead": 15 * MINUTE}, "0.23"),
+    ]:
+        found = [replace(other, **more)]  # type: ignore[arg-type]
+        told = refused(check_session(course, asked, found, NOW), "course_limit")
+        assert told == f"0.5 GPU-hours are needed, and {left} of this course's 1 are left.", more
+    for off in (at(0), at(60), at(90)):
+        found = [replace(other, ends_at=at(121), cancelled_at=off)]
+        assert check_session(course, asked, found, NOW) is None
+    assert check_session(replace(course, most_gpu_hours=0), replace(asked, gpus=0), [other], NOW) is None
+
+
+def test_more_time_of_any_seat_counts() -> None:
+    course = replace(COURSE, most_gpu_hours=2)
+    asked, other = session(180, 210, 1), session(60, 90, 1, id="other")
+    longer = [Seat("other", "ann", until=at(120)), Seat("other", "bob", until=at(105)), Seat("other", "cyd")]
+    assert check_session(course, asked, [other], NOW, longer[:1]) is None
+    told = refused(check_session(course, replace(asked, seats=2), [other], NOW, longer), "course_limit")
+    assert told == "1 GPU-hours are needed, and 0.75 of this course's 2 are left."
+    # What ends with a session takes no more, and those of a session that is called off stop.
+    assert check_session(course, replace(asked, seats=2), [replace(other, ends_at=at(120))], NOW, longer) is None
+    off = replace(other, cancelled_at=at(80))
+    assert check_session(course, replace(asked, seats=3), [off], NOW, longer) is None
+    # Its own counts after its new end.
+    own = [Seat("s", "ann", until=at(240))]
+    assert check_session(course, replace(asked, ends_at=at(240)), [other], NOW, own) is None
+    asked = replace(asked, seats=3)
+    assert "2 GPU-hours are" in refused(check_session(course, asked, [other], NOW, own), "course_limit")
 
 
 def test_two_at_a_time() -> None:
@@ -141,6 +184,42 @@ def test_only_what_nobody_uses_goes_back(seats: list[tuple[int | None, bool, boo
         assert (f"u{number}" in found) == left
 
 
+def test_a_seat_that_failed_too_often_goes_back() -> None:
+    asked = session(60, 180, grace=15 * MINUTE)
+    failed = Seat("s", "ann", asked_at=at(50), attempts=TRIES, problem="no image")
+    assert unused(asked, [failed], at(74)) == []
+    assert unused(asked, [failed], at(75)) == [failed]
+    more: list[dict[str, Any]] = [
+        {"attempts": TRIES - 1},  # it is tried once more
+        {"problem": ""},
+        {"wish": Wish.START},
+        {"hand_at": at(61)},
+        {"entered_at": at(61)},
+        {"ended_at": at(61)},
+        {"given_back_at": at(75)},
+    ]
+    assert [one for one in more if unused(asked, [replace(failed, **one)], at(75))] == []
+
+
+def test_who_has_a_seat() -> None:
+    def told(**more: Any) -> tuple[bool, bool]:
+        seat = Seat("s", "ann", **more)
+        return takes(seat), gone_back(seat)
+
+    assert told() == (False, False)
+    assert told(wish=Wish.START) == (True, False)
+    assert told(asked_at=at(0)) == (True, False)
+    assert told(asked_at=at(0), ended_at=at(1)) == (False, False)
+    assert told(asked_at=at(0), problem="no image") == (False, False)
+    assert told(asked_at=at(0), ready_at=at(1), problem="it has stopped") == (True, False)
+    back: dict[str, Any] = {"given_back_at": at(10)}
+    assert told(**back) == told(asked_at=at(0), ready_at=at(1), **back) == told(asked_at=at(10), **back)
+    assert told(**back) == (False, True)
+    assert told(wish=Wish.STOP, **back) == (False, True)
+    assert told(wish=Wish.START, **back) == told(asked_at=at(11), **back) == (True, False)
+    assert told(asked_at=at(0), ready_at=at(11), **back) == (True, False)
+
+
 def test_who_waits_longest_for_help_is_first() -> None:
     def raised(user: str, when: datetime | None) -> Seat:
         return Seat("s", user, hand_at=when)
@@ -150,5 +229,9 @@ def test_who_waits_longest_for_help_is_first() -> None:
 
 
 def test_gpu_hours() -> None:
-    assert session(0, 90, 4).gpu_hours(2) == 12
+    assert session(0, 90, 4, gpus=2).gpu_hours == 12
+    asked = session(60, 90, 1, lead=90 * MINUTE)
+    assert asked.reserved_from == NOW
+    assert replace(asked, reserved_at=at(20)).reserved_from == at(20)
+    assert replace(asked, lead=15 * MINUTE).reserved_from == at(45)
     assert session(0, 60).length == HOUR

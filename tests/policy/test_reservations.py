@@ -11,7 +11,7 @@ from spawner.policy.model import Deny
 from spawner.policy.placement import place
 from spawner.policy.pool import Pool, class_of
 from spawner.policy.quota import ALL
-from spawner.policy.reservations import Reserved, replan, reserve
+from spawner.policy.reservations import Reserved, replan, reserve, shrink
 
 from .pools import (
     NOW,
@@ -206,3 +206,46 @@ def test_students_find_their_seats_and_others_do_not() -> None:
     for course, granted in (("", False), ("lab", False), ("class", True)):
         answer = decide(pool, request(course=course), quota(), Spent(), RULES, NOW, generous(pool))
         assert isinstance(answer, Allot) == granted
+
+
+@given(st.data())
+def test_what_is_left_of_a_reservation_is_what_those_who_stay_have(data: st.DataObject) -> None:
+    pool, wish = data.draw(pools()), data.draw(wishes())
+    seats = data.draw(st.integers(1, 4))
+    answer = reserve(pool, wish, seats, at(60), at(120), RULES, NOW)
+    if isinstance(answer, Deny):
+        return
+    whole = [answer.slots[start : start + wish.count] for start in range(0, len(answer.slots), wish.count)]
+    stay = data.draw(st.lists(st.sampled_from(whole), unique=True))
+    left = data.draw(st.integers(len(stay), seats))
+    was = reservation("r", answer.slots, 60, 120)
+    held = {slot_id for seat in stay for slot_id in seat}
+    found = shrink(pool, was, left, wish.count, held)
+    assert replace(found, slots=was.slots) == was
+    assert len(set(found.slots)) == len(found.slots) == left * wish.count
+    assert held <= set(found.slots) <= set(was.slots)
+    for start in range(len(held), len(found.slots), wish.count):
+        seat = [pool.slots[slot_id] for slot_id in found.slots[start : start + wish.count]]
+        assert len({(class_of(one), one.node) for one in seat}) == 1
+        assert len({one.gpu for one in seat}) == wish.count
+
+
+def test_what_is_free_stays_before_what_others_hold_and_broken_ones_leave_first() -> None:
+    slots = gpus(5)
+    slots[0] = replace(slots[0], usable=False)
+    pool = Pool(slots, [lease("l", [slots[1].id], course="class"), lease("k", [slots[4].id], course="class")])
+    was = reservation("r", [one.id for one in slots], -10, 60)
+    for seats, left in [(1, [4]), (2, [4, 2]), (3, [4, 2, 3]), (4, [4, 2, 3, 1]), (5, [4, 2, 3, 1, 0]), (0, [])]:
+        assert shrink(pool, was, seats, 1, [slots[4].id]).slots == tuple(slots[number].id for number in left)
+
+
+def test_seats_with_several_gpus_stay_whole() -> None:
+    near, far = gpus(3), gpus(2, node="n1")
+    was = reservation("r", [one.id for one in (near[0], near[1], near[2], *far)], -10, 60)
+    pool = Pool([*near, *far], [lease("l", [near[0].id], course="class")])
+    assert set(shrink(pool, was, 1, 2, []).slots) == {near[1].id, near[2].id}
+    held = [near[0].id, near[2].id]
+    assert set(shrink(pool, was, 2, 2, held).slots) == {*held, *(one.id for one in far)}
+    # What is there no more makes no seat.
+    gone = Pool([near[0], *far])
+    assert set(shrink(gone, was, 1, 2, []).slots) == {one.id for one in far}

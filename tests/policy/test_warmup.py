@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spawner.policy.classes import SLOW, Seat, Session
-from spawner.policy.warmup import RETRY, TRIES, Pace, begin_at, due, under_way, yielding
+from spawner.policy.classes import SLOW, TRIES, Seat, Session
+from spawner.policy.warmup import RETRY, Pace, begin_at, due, under_way, yielding
 
 from .pools import MINUTE, NOW
 

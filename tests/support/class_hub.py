@@ -15,12 +15,20 @@ Key = tuple[str, str]
 
 @dataclass
 class Running:
-    """A server."""
+    """A server.
+
+    Attributes
+    ----------
+    course, staff
+        Whose seat it says it is, and whether it is one of that course's staff; empty for somebody's own.
+    """
 
     started: datetime
     active: datetime
     ready: bool = True
     pending: str | None = None
+    course: str = ""
+    staff: bool = False
 
 
 @dataclass
@@ -62,10 +70,10 @@ class ClassHub:
     def api_url(self) -> str:
         return f"{self.url}/hub/api"
 
-    def run(self, user: str, name: str, *, ready: bool = True) -> None:
-        """Let somebody start a server themselves."""
+    def run(self, user: str, name: str, *, ready: bool = True, own: bool = False, staff: bool = False) -> None:
+        """Let somebody start a server themselves: a seat in the course of its name, or their own."""
         now = self.clock()
-        self.servers[user, name] = Running(now, now, ready, None if ready else "spawn")
+        self.servers[user, name] = Running(now, now, ready, None if ready else "spawn", "" if own else name, staff)
 
     def count(self, request: str) -> int:
         return self.asked.count(request)
@@ -129,6 +137,7 @@ class ClassHub:
                 "pending": one.pending,
                 "started": one.started.isoformat(),
                 "last_activity": one.active.isoformat(),
+                "state": {"course": one.course, "staff": one.staff} if one.course else {},
             }
             for (user, server), one in self.servers.items()
             if user == name

@@ -139,6 +139,7 @@ def class_answer(*messages: dict[str, Any], poll_seconds: int = 2, **values: Any
         "messages": [],
         "pushes": [],
         "files": [],
+        "withheld": 0,
     }
     return {
         "now": _iso(0),

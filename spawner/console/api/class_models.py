@@ -176,6 +176,9 @@ class PushModel(BaseModel):
     same: int = Field(description="Where it was there already.")
     beside: int = Field(description="Where another file of this name was, which stays.")
     waiting: int = Field(description="Whose servers have not said anything yet.")
+    not_agreed: int = Field(
+        description="Of these, who have not agreed yet that staff enter their seats: nothing is put into their homes."
+    )
     failures: list[FailedModel]
 
 
@@ -288,6 +291,7 @@ def push_model(one: Progress) -> PushModel:
         same=one.same,
         beside=one.beside,
         waiting=one.waiting,
+        not_agreed=one.not_agreed,
         failures=[FailedModel(user=bad.user, problem=bad.problem) for bad in one.failures],
     )
 

@@ -62,7 +62,8 @@ async def _content(request: Request) -> IO[bytes]:
 @router.get(f"{_PATH}/pushes")
 def list_pushes(here: Here, found: StaffOf, session: SessionOf) -> list[PushModel]:
     """List the files that were sent in a session, and in how many homes each is."""
-    return [push_model(one) for one in handouts.progress_of_course(here.desk, found.course.id, session.id)]
+    ask = here.settings.classes.ask_students
+    return [push_model(one) for one in handouts.progress_of_course(here.desk, found.course.id, session.id, ask=ask)]
 
 
 @router.post(
@@ -94,7 +95,7 @@ def push_file(
         )
     if isinstance(answer, Deny):
         raise refused(answer)
-    return push_model(handouts.progress(here.desk, answer.id))
+    return push_model(handouts.progress(here.desk, answer.id, ask=here.settings.classes.ask_students))
 
 
 @router.post(f"{_PATH}/collections", status_code=202)

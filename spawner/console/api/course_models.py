@@ -123,7 +123,12 @@ class NewMembers(BaseModel):
     """People to be put into a course: a list, or a roster as text; one of the two."""
 
     users: list[UserWord] = Field([], max_length=MOST)
-    text: str = Field("", max_length=2_000_000, pattern=r"^[^\x00]*$", description="A name per line, or CSV.")
+    text: str = Field(
+        "",
+        max_length=2_000_000,
+        pattern=r"^[^\x00]*$",
+        description="A name per line, or CSV; its column `role` counts before `role`.",
+    )
     role: Role = Role.STUDENT
     via: Literal["roster", "lti"] = Field("roster", description="What the roster says of how they came in.")
     why: MaybeWhy = ""
@@ -132,7 +137,11 @@ class NewMembers(BaseModel):
 class RosterText(BaseModel):
     """A roster to be looked at."""
 
-    text: str = Field(max_length=2_000_000, pattern=r"^[^\x00]*$", description="A name per line, or CSV.")
+    text: str = Field(
+        max_length=2_000_000,
+        pattern=r"^[^\x00]*$",
+        description="A name per line, or CSV; its column `role` counts before `role`.",
+    )
     role: Role = Role.STUDENT
 
 
@@ -148,7 +157,7 @@ class EnrolledModel(BaseModel):
 
     added: list[str]
     changed: list[str] = Field(description="Have another role now.")
-    kept: list[str] = Field(description="Were in it so already.")
+    kept: list[str] = Field(description="Were in it so already, or in a higher role.")
 
 
 class MistakeModel(BaseModel):
@@ -161,8 +170,11 @@ class RosterPreview(BaseModel):
 
     added: list[str]
     changed: dict[str, Role] = Field(description="Names, with the roles that they have now.")
-    kept: list[str]
-    missing: list[str] = Field(description="In the course in that role, and not in the roster; they stay.")
+    kept: list[str] = Field(description="Are in it so already, or in a higher role, which they keep.")
+    missing: list[str] = Field(
+        description="In the course in a role that the roster gives, and not in the roster; they stay."
+    )
+    roles: dict[str, Role] = Field(description="What those are to be who are new or change.")
     mistakes: list[MistakeModel] = Field(description="With one of them nothing would be taken over.")
 
 

@@ -9,7 +9,7 @@ from ...operations import links, rosters
 from ...policy.classes import Role
 from ...policy.joining import check_link
 from ...policy.model import Deny
-from ...policy.rosters import parse
+from ...policy.rosters import Roster, parse
 from ..callers import Caller, allowed
 from ..context import Here
 from ..course_access import InstructorOf, MemberOf, StaffOf
@@ -90,22 +90,21 @@ def preview_roster(said: RosterText, within: InstructorOf, here: Here) -> Roster
         changed=dict(found.changed),
         kept=list(found.kept),
         missing=list(found.missing),
+        roles=dict(found.roles),
         mistakes=[MistakeModel(line=one.line, reason=one.reason) for one in found.mistakes],
     )
 
 
 @router.post("/courses/{course}/members")
 def add_members(said: NewMembers, within: InstructorOf, here: Here) -> EnrolledModel:
-    """Put people into a course in a role; who is in it in another one changes it. All or nobody."""
-    users = said.users
-    if said.text:
-        roster = parse(said.text)
-        if roster.mistakes:
-            told = [{"line": one.line, "reason": one.reason} for one in roster.mistakes]
-            first = f"Line {roster.mistakes[0].line}: {roster.mistakes[0].reason}"
-            raise Problem(422, "roster_invalid", first, mistakes=told[:200])
-        users = [*users, *roster.users]
-    done = enrol(here, within, users, said.role, said.why, said.via)
+    """Put people into a course in a role; who is in it in a lower one changes it. All or nobody."""
+    roster = parse(said.text) if said.text else Roster(())
+    if roster.mistakes:
+        told = [{"line": one.line, "reason": one.reason} for one in roster.mistakes]
+        first = f"Line {roster.mistakes[0].line}: {roster.mistakes[0].reason}"
+        raise Problem(422, "roster_invalid", first, mistakes=told[:200])
+    users = [*said.users, *roster.users]
+    done = enrol(here, within, users, said.role, said.why, said.via, lower=False, roles=roster.roles)
     return EnrolledModel(added=list(done.added), changed=list(done.changed), kept=list(done.kept))
 
 

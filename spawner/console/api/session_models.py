@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from ...operations.session_changes import Change, Changed
 from ...operations.sessions import NoFit, Plan, Planned, Shortened
-from ...policy.classes import Course, Late, Phase, Session
+from ...policy.classes import Late, Phase, Session
 from ...policy.gpus import SlotKind
 from ...policy.model import Deny
 from ...policy.recurrence import MOST, Span, Weekly, occurrences
@@ -57,7 +57,9 @@ class SessionModel(BaseModel):
     exam: bool
     terminals: bool
     series: str = Field(description="The same for all sessions of a series; empty for a single one.")
-    gpu_hours: float = Field(description="Seats times GPUs, as the course has them, times hours.")
+    gpu_hours: float = Field(
+        description="Seats times GPUs times hours, from when they are reserved until its end, or its being called off."
+    )
     cancelled_at: datetime | None
     version: int
 
@@ -224,7 +226,7 @@ class FitModel(BaseModel):
     kinds: list[OtherKindModel] = Field(default_factory=list)
 
 
-def session_model(session: Session, course: Course, now: datetime) -> SessionModel:
+def session_model(session: Session, now: datetime) -> SessionModel:
     return SessionModel(
         id=session.id,
         course=session.course,
@@ -239,13 +241,13 @@ def session_model(session: Session, course: Course, now: datetime) -> SessionMod
         exam=session.exam,
         terminals=session.terminals,
         series=session.series,
-        gpu_hours=session.gpu_hours(course.gpus),
+        gpu_hours=session.gpu_hours,
         cancelled_at=session.cancelled_at,
         version=session.version,
     )
 
 
-def fit_model(answer: Planned | Changed | NoFit | Deny, course: Course, now: datetime, *, see_leases: bool) -> FitModel:
+def fit_model(answer: Planned | Changed | NoFit | Deny, now: datetime, *, see_leases: bool) -> FitModel:
     """Say what a plan comes to."""
     if isinstance(answer, Deny):
         return FitModel(fits=False, code=answer.code, detail=answer.reason)
@@ -265,7 +267,7 @@ def fit_model(answer: Planned | Changed | NoFit | Deny, course: Course, now: dat
     sessions = answer.sessions if isinstance(answer, Planned) else (answer.session,)
     return FitModel(
         fits=True,
-        sessions=[session_model(one, course, now) for one in sessions],
+        sessions=[session_model(one, now) for one in sessions],
         shortened=len(answer.shortened),
         leases=[_shortened(one) for one in answer.shortened] if see_leases else None,
     )

@@ -46,7 +46,7 @@ def list_next(name: UserName, here: Here, caller: Annotated[Caller, allowed(Scop
     """List the sessions to come, and those that run, of the courses that a user is in; by start."""
     found = seats.next_for(here.desk, caller.subject(name))
     now = here.clock()
-    return [session_model(session, course, now) for course, session in found[:200]]
+    return [session_model(session, now) for _, session, _ in found[:200]]
 
 
 @router.get("/courses/{course}/sessions")
@@ -64,7 +64,7 @@ def list_sessions(
     begin = ids.index(position[0]) + 1 if position and position[0] in ids else 0
     shown = [one for one in found[begin:] if not phase or one.phase(now) in phase]
     following = cursor_of(shown[limit - 1].id) if len(shown) > limit else None
-    return Page(items=[session_model(one, within.course, now) for one in shown[:limit]], next=following)
+    return Page(items=[session_model(one, now) for one in shown[:limit]], next=following)
 
 
 @router.get("/courses/{course}/sessions.ics", response_class=Response, responses=_CALENDAR)
@@ -77,7 +77,7 @@ def export_sessions(request: Request, within: MemberOf, here: Here) -> Response:
 def preview_sessions(said: NewSessions, within: InstructorOf, here: Here) -> FitModel:
     """Tell whether sessions would fit, and which times and GPUs would do where they do not; changes nothing."""
     answer = sessions.preview(here.desk, said.plan(within.course.id), within.caller.name)
-    return fit_model(answer, within.course, here.clock(), see_leases=may_see_leases(within))
+    return fit_model(answer, here.clock(), see_leases=may_see_leases(within))
 
 
 @router.post("/courses/{course}/sessions", status_code=201)
@@ -90,21 +90,26 @@ def book_sessions(said: NewSessions, within: InstructorOf, here: Here) -> FitMod
     answer = sessions.book(here.desk, said.plan(within.course.id), within.caller.name, said.why)
     if not isinstance(answer, Planned):
         raise refuse(answer)
-    return fit_model(answer, within.course, here.clock(), see_leases=may_see_leases(within))
+    return fit_model(answer, here.clock(), see_leases=may_see_leases(within))
 
 
 @router.get("/courses/{course}/sessions/{session}", responses=VERSIONED)
-def read_session(within: MemberOf, session: SessionOf, here: Here, answer: Response) -> SessionModel:
+def read_session(
+    within: MemberOf,  # noqa: ARG001  who may
+    session: SessionOf,
+    here: Here,
+    answer: Response,
+) -> SessionModel:
     """Tell of one session."""
     answer.headers["ETag"] = _etag(session)
-    return session_model(session, within.course, here.clock())
+    return session_model(session, here.clock())
 
 
 @router.post("/courses/{course}/sessions/{session}/preview")
 def preview_change(said: SessionChange, within: InstructorOf, session: SessionOf, here: Here) -> FitModel:
     """Tell what a change would do; changes nothing."""
     answer = session_changes.preview_change(here.desk, session.id, said.change())
-    return fit_model(answer, within.course, here.clock(), see_leases=may_see_leases(within))
+    return fit_model(answer, here.clock(), see_leases=may_see_leases(within))
 
 
 @router.patch("/courses/{course}/sessions/{session}", responses={**VERSIONED, **WRITING}, openapi_extra=_VERSION)
@@ -120,7 +125,7 @@ def change_session(
     if not isinstance(done, Changed):
         raise refuse(done)
     answer.headers["ETag"] = _etag(done.session)
-    return session_model(done.session, within.course, here.clock())
+    return session_model(done.session, here.clock())
 
 
 @router.post("/courses/{course}/sessions/{session}/extend")
@@ -129,7 +134,7 @@ def extend_session(said: Extension, within: InstructorOf, session: SessionOf, he
     done = session_changes.extend(here.desk, session.id, timedelta(minutes=said.minutes), within.caller.name, said.why)
     if not isinstance(done, Changed):
         raise refuse(done)
-    return session_model(done.session, within.course, here.clock())
+    return session_model(done.session, here.clock())
 
 
 @router.post("/courses/{course}/sessions/{session}/cancel")
@@ -139,7 +144,7 @@ def cancel_session(said: Cancellation, within: InstructorOf, session: SessionOf,
     if isinstance(done, Deny):
         raise refused(done)
     now = here.clock()
-    return [session_model(one, within.course, now) for one in done]
+    return [session_model(one, now) for one in done]
 
 
 def _etag(session: Session) -> str:

@@ -26,16 +26,17 @@ from ..rendering import go, reader_of
 router = APIRouter()
 
 _PATH = "/courses/{course}/sessions/{session}/board"
-Chosen = Annotated[Choice, Depends(choice_of)]
+Shown = Annotated[Choice, Depends(choice_of)]
 User = Annotated[str, Form(max_length=255)]
 Users = Annotated[list[str], Query(default_factory=list, max_length=1000)]
+Chosen = Annotated[list[str], Form(default_factory=list, max_length=1000)]
 Typed = Annotated[str, Form(max_length=1000)]
 MINUTES = (10, 15, 20, 30, 45, 60, 90, 120)
 _ENDED = frozenset({Phase.OVER, Phase.CANCELLED})
 
 
 @router.get(_PATH)
-def show_board(request: Request, here: Here, found: StaffOf, session: SessionOf, choice: Chosen) -> Response:
+def show_board(request: Request, here: Here, found: StaffOf, session: SessionOf, choice: Shown) -> Response:
     page = ClassPage(request, here, found, choice, here.classes.watch(session.id).board.look())
     return here.pages.render(
         request,
@@ -50,10 +51,15 @@ def show_board(request: Request, here: Here, found: StaffOf, session: SessionOf,
 def _for_all(request: Request, here: Console, found: InCourse, look: ClassLook) -> list[dict[str, str]]:
     """List what can be done with the whole class now, beside a message."""
     _, board, path = here.pages.gettext(request), look.board, board_path(here, look.board.session)
-    shown = [("files", _("Send a file"), True)]
-    shown.append(("collect", _("Collect the work now"), bool(board.course.collect) or board.session.exam))
+    collects = bool(board.course.collect) or board.session.exam
     runs = board.phase in {Phase.WARMING, Phase.OPEN}
-    shown.append(("end", _("Extend or end early"), runs and found.instructor))
+    shown = [
+        ("files", _("Send a file"), board.phase not in _ENDED),
+        ("files", _("Files"), board.phase is Phase.OVER),
+        ("collect", _("Collect the work now"), collects and board.phase not in _ENDED),
+        ("collect", _("Collected work"), collects and board.phase in _ENDED),
+        ("end", _("Extend or end early"), runs and found.instructor),
+    ]
     return [{"path": f"{path}/{name}", "title": title} for name, title, wanted in shown if wanted]
 
 
@@ -68,7 +74,7 @@ def follow_board(
     here: Here,
     found: StaffOf,
     session: SessionOf,
-    choice: Chosen,
+    choice: Shown,
     since: Annotated[str, Query(max_length=40)] = "",
     shown: Annotated[str, Query(max_length=40)] = "",
 ) -> Response:
@@ -92,7 +98,10 @@ def show_seat(user: SeatPath, request: Request, here: Here, found: StaffOf, sess
         "class_board/seat.html",
         **_of_seat(request, here, look, tile),
         messages=[one for one in announcements.for_seat(here.desk, session.id, user) if _is_to(one, user)],
-        pushes=handouts.progress_of_course(here.desk, session.course, session.id),
+        pushes=handouts.progress_of_course(
+            here.desk, session.course, session.id, ask=here.settings.classes.ask_students
+        ),
+        opens=tile.opens_for(found.caller.name),
         offered=_offered(look, tile),
         dangerous=DANGEROUS,
     )
@@ -191,6 +200,19 @@ def ask(request: Request, here: Here, found: StaffOf, session: SessionOf, action
     return _ask(request, here, found, session, action, user)
 
 
+@router.post(f"{_PATH}/ask")
+def ask_about_many(
+    request: Request,
+    here: Here,
+    found: StaffOf,
+    session: SessionOf,
+    action: Annotated[Action, Form()],
+    user: Chosen,
+) -> Response:
+    """Ask that about however many were chosen; all their names are more than an address can have."""
+    return _ask(request, here, found, session, action, user)
+
+
 def _ask(
     request: Request,
     here: Console,
@@ -233,7 +255,7 @@ def do(
     found: StaffOf,
     session: SessionOf,
     action: Annotated[Action, Form()],
-    user: Annotated[list[str], Form(default_factory=list, max_length=1000)],
+    user: Chosen,
     minutes: Annotated[str, Form(max_length=10)] = "",
     gib: Annotated[str, Form(max_length=20)] = "",
     why: Typed = "",

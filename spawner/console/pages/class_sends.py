@@ -8,6 +8,7 @@ from fastapi import APIRouter, Form, Request, UploadFile
 from starlette.responses import Response
 
 from ...operations import announcements, collections, handouts, seat_wishes, session_changes
+from ...operations.handouts import Progress
 from ...operations.session_changes import Change
 from ...operations.sessions import NoFit
 from ...policy.classes import Session
@@ -82,6 +83,12 @@ def show_files(request: Request, here: Here, found: StaffOf, session: SessionOf)
     return _files(request, here, found, session)
 
 
+def _sent(here: Console, session: Session) -> list[Progress]:
+    """Give how far the files of a session have come, the last sent first."""
+    ask = here.settings.classes.ask_students
+    return list(reversed(handouts.progress_of_course(here.desk, session.course, session.id, ask=ask)))
+
+
 def _files(
     request: Request,
     here: Console,
@@ -90,18 +97,20 @@ def _files(
     typed: str = "",
     trouble: str = "",
     status: int = 200,
+    *,
+    hidden: bool = False,
 ) -> Response:
-    sent = list(reversed(handouts.progress_of_course(here.desk, found.course.id, session.id)))
+    sent = _sent(here, session)
     return _render(
         request, here, found, session, "class_board/files.html", status,
-        sent=sent, typed=typed, trouble=trouble, most=here.settings.classes.push_bytes,
+        sent=sent, typed=typed, trouble=trouble, hidden=hidden, most=here.settings.classes.push_bytes,
     )  # fmt: skip
 
 
 @router.get(f"{_PATH}/files/now")
 def show_files_now(request: Request, here: Here, found: StaffOf, session: SessionOf) -> Response:
     """Render how far files have come."""
-    sent = list(reversed(handouts.progress_of_course(here.desk, found.course.id, session.id)))
+    sent = _sent(here, session)
     return _render(request, here, found, session, "class_board/files-now.html", sent=sent)
 
 
@@ -113,15 +122,18 @@ def send_file(
     session: SessionOf,
     file: UploadFile | None = None,
     folder: Annotated[str, Form(max_length=500)] = "",
+    hidden: Annotated[bool, Form()] = False,
 ) -> Response:
     _ = here.pages.gettext(request)
     name = PurePosixPath((file.filename or "").replace("\\", "/")).name if file else ""
     if file is None or not name:
-        return _files(request, here, found, session, folder, _("Choose a file."), 422)
+        return _files(request, here, found, session, folder, _("Choose a file."), 422, hidden=hidden)
     path = str(PurePosixPath(folder.strip().strip("/"), name)) if folder.strip().strip("/") else name
-    answer = handouts.push(here.desk, places(here), found.course.id, session.id, path, file.file, found.caller.name)
+    answer = handouts.push(
+        here.desk, places(here), session.course, session.id, path, file.file, found.caller.name, hidden=hidden
+    )
     if isinstance(answer, Deny):
-        return _files(request, here, found, session, folder, answer.reason, 409)
+        return _files(request, here, found, session, folder, answer.reason, 409, hidden=hidden)
     told = _("%(path)s is on its way to all homes; what is there already is never overwritten.") % {"path": path}
     return go(request, f"{board_path(here, session)}/files", told)
 

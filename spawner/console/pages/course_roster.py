@@ -159,7 +159,7 @@ def take_over(
         return _preview(request, here, within, text, chosen_role, why=why)
     gone: tuple[str, ...] = ()
     try:
-        done = enrol(here, within, list(found.users), chosen_role, reason)
+        done = enrol(here, within, found.users, chosen_role, reason, lower=False, roles=found.roles)
         if drop:
             missing = rosters.preview(here.desk, within.course.id, text, chosen_role).missing
             gone = expel(here, within, list(missing), reason)

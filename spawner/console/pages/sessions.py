@@ -19,7 +19,20 @@ from ..course_access import InCourse, InstructorOf, MemberOf, SessionOf
 from ..course_words import PHASES
 from ..problems import refused
 from ..rendering import go, reader_of
-from ..session_desk import KIND_WORDS, LATE, LIVE, Hint, look, may_see_leases, sessions_part, told, usual
+from ..session_desk import (
+    FIELDS,
+    KIND_WORDS,
+    LATE,
+    LIVE,
+    Conflict,
+    Hint,
+    conflict_of,
+    look,
+    may_see_leases,
+    sessions_part,
+    told,
+    usual,
+)
 from ..session_forms import Meant, Written, of_session, read_form, written_in
 
 router = APIRouter()
@@ -72,12 +85,14 @@ def book(request: Request, within: InstructorOf, here: Here, form: Fields, why: 
     return go(request, f"{here.prefix}{where}", said)
 
 
-def _check(request: Request, here: Console, within: InCourse, form: FormData | None, was: Session | None) -> Response:
+def _check(
+    request: Request, here: Console, within: InCourse, form: FormData | None, was: Session | None, why: str = ""
+) -> Response:
     reader, _ = reader_of(request), here.pages.gettext(request)
     before = usual(here, within, reader.zone) if was is None else of_session(was, reader.zone)
     written = written_in(form or FormData(), before)
     if "HX-Request" not in request.headers:
-        return _form(request, here, within, written, was)
+        return _form(request, here, within, written, was, why=why)
     hint = look(here, within, written, reader, _, was)
     return here.pages.render(
         request, within.caller, "sessions/fit.html", **_words(here, within, was), hint=hint, all_of_it=False
@@ -93,6 +108,8 @@ def _form(
     hint: Hint | None = None,
     status: int = 200,
     *,
+    why: str = "",
+    conflict: Conflict | None = None,
     all_of_it: bool = False,
 ) -> Response:
     reader, _ = reader_of(request), here.pages.gettext(request)
@@ -103,11 +120,14 @@ def _form(
         status=status,
         **_words(here, within, was),
         written=written,
+        why=why,
+        conflict=conflict,
         hint=hint or look(here, within, written, reader, _, was),
         all_of_it=all_of_it,
         weekdays=[(day, reader_day(day, reader.language)) for day in _DAYS],
         late_words=LATE,
         lates=list(Late),
+        names=FIELDS,
     )
 
 
@@ -164,8 +184,10 @@ def ask_change(request: Request, within: InstructorOf, session: SessionOf, here:
 
 
 @router.post("/courses/{course}/sessions/{session}/check")
-def check_change(request: Request, within: InstructorOf, session: SessionOf, here: Here, form: Fields) -> Response:
-    return _check(request, here, within, form, session)
+def check_change(
+    request: Request, within: InstructorOf, session: SessionOf, here: Here, form: Fields, why: Reason = ""
+) -> Response:
+    return _check(request, here, within, form, session, why)
 
 
 @router.post("/courses/{course}/sessions/{session}/change")
@@ -177,18 +199,19 @@ def change(
     written = written_in(form or FormData(), of_session(session, reader.zone))
     meant = read_form(written, _)
     if not isinstance(meant, Meant):
-        return _form(request, here, within, written, session, Hint(bool(meant.missing), meant.of), 422, all_of_it=True)
+        hint = Hint(bool(meant.missing), meant.of)
+        return _form(request, here, within, written, session, hint, 422, why=why, all_of_it=True)
     seen = str((form or FormData()).get("version", ""))
     try:
         answer = session_changes.change(
             here.desk, session.id, meant.change(), within.caller.name, why.strip(), _matching(seen)
         )
     except _Changed:
-        changed = Deny("changed_meanwhile", _("Somebody has changed this session meanwhile. Look again at how it is."))
-        return _form(request, here, within, written, session, Hint(meant=meant, denied=changed), 412)
+        now = sessions.find(here.desk, session.id)
+        return _form(request, here, within, written, now, None, 412, why=why, conflict=conflict_of(here, now, meant))
     if not isinstance(answer, Changed):
         hint = told(within.course, meant, answer, written, reader, _)
-        return _form(request, here, within, written, session, hint, 409)
+        return _form(request, here, within, written, session, hint, 409, why=why)
     return go(request, f"{here.prefix}courses/{session.course}/sessions/{session.id}", _("The session is changed."))
 
 

@@ -10,6 +10,7 @@ Everything stays off, quietly, where there is no hub or the hub has no leases.
 `pushes`       a file that staff have sent, put into the home over nothing that is there
 `materials`    the course's materials, put into the home and merged with its user's work
 `pages`        the open pages of JupyterLab, by WebSocket
+`visitors`     who else than its owner uses a server
 `handlers`     REST for those pages and for the hub, below ``{base_url}berth/``
 ============== =======================================================================================
 """
@@ -26,6 +27,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
     from .watch import Watch
 
     server.web_app.settings["berth_watch"] = watch = Watch.of(server)
+    watch.visitors.watch(server.identity_provider)
     add_handlers(server.web_app, watch)
 
 

@@ -5,7 +5,8 @@
 `extend`    POST  ``{"hours": number or null}``: what the hub says of the lease's new end
 `release`   POST  ``{"at_end": "cpu" or "stop"}``
 `restart`   POST  stops and starts the server, where the hub offers that
-`hand`      POST  ``{"raised": bool}``: in a class, asks for help or no more; answers with the place in the order
+`hand`      POST  ``{"raised": bool}``: in a class, asks for help or no more; answers with the place in the order.
+                  A visitor may be one who may lower it
 `materials` POST  fetches the course's materials again; answers with what became of it
 `save`      POST  ``{"seconds": 5, "reason": ""}``: all open pages save; answers with counts
 `check`     GET   whether the container reaches its GPUs, found out now
@@ -24,6 +25,7 @@ from tornado.web import HTTPError, authenticated
 
 from .lease_hub import HubAway, NoLeases, Refused
 from .pages import PageSocket
+from .visitors import person_of
 from .watch import Watch
 
 _SAVE_SECONDS = 5.0
@@ -126,7 +128,7 @@ class Hand(_Handler):
         raised = self.body().get("raised")
         if not isinstance(raised, bool):
             raise HTTPError(400, "raised must be true or false.")
-        answer = await self.ask(self.watch.hand(raised))
+        answer = await self.ask(self.watch.hand(raised, person_of(self.current_user)))
         if answer is not None:
             self.say(answer)
 

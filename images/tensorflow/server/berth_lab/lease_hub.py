@@ -65,9 +65,9 @@ class LeaseHub:
     async def report(self, report: dict[str, Any]) -> None:
         await self._ask("POST", "berth/lease/report", report)
 
-    async def hand(self, raised: bool) -> dict[str, Any]:
-        """Ask for help in a class, or no more; gives ``raised`` and ``place``."""
-        return dict(await self._ask("POST", "berth/class/hand", {"raised": raised}))
+    async def hand(self, raised: bool, by: str) -> dict[str, Any]:
+        """Ask for help in a class, or no more, in somebody's name; gives ``raised`` and ``place``."""
+        return dict(await self._ask("POST", "berth/class/hand", {"raised": raised, "by": by}))
 
     async def deliveries(self, items: list[dict[str, Any]]) -> None:
         """Say what became of files that staff have sent."""

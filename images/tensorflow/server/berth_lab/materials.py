@@ -4,15 +4,17 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from .pages import Pages
 
 PROGRAM = "/opt/berth/bin/berth-materials"
 SOURCE = Path("/opt/berth/course/materials.git")
 _SECONDS = 900  # a program that takes longer hangs
 _WAIT_FOR_SOURCE = 30  # seconds between looks; the janitor may be fetching it
 _AGAIN = (20, 60, 300)  # seconds until a failure is tried again
+_SAVE_SECONDS = 5.0
 _TELL_AFTER = 2  # failures: what passes by itself within seconds is no matter for a notice
 
 
@@ -21,8 +23,8 @@ class Materials:
 
     Parameters
     ----------
-    changed
-        Called when there is something new to tell.
+    pages
+        Told of what is new; what they have open of the course is saved before, and read again after.
 
     Attributes
     ----------
@@ -31,9 +33,9 @@ class Materials:
         home; ``problem``, for the home's user.
     """
 
-    def __init__(self, log: logging.Logger, changed: Callable[[], None]) -> None:
+    def __init__(self, pages: Pages, log: logging.Logger) -> None:
         self.state: dict[str, Any] = {"state": "none", "folder": "", "problem": ""}
-        self._log, self._changed = log, changed
+        self._pages, self._log = pages, log
         self._running = asyncio.Lock()
 
     @staticmethod
@@ -60,13 +62,28 @@ class Materials:
         async with self._running:
             if not (SOURCE / "HEAD").is_file():
                 return self.state
-            found = await _run()
+            found = await self._unsaved() or await _run()
             if found["problem"]:
                 self._log.warning("berth: the course's materials: %s", found["problem"])
             if found["state"] != "failed" or tell:
                 self.state = found
-                self._changed()
+                self._pages.tell()
+            if found["state"] == "updated":
+                self._pages.reload(found["folder"])
             return found
+
+    async def _unsaved(self) -> dict[str, Any] | None:
+        """Have the pages save what is open; says which files of the course's folder could not be.
+
+        What is merged is what lies on the disk. Who typed meanwhile would have to choose between that and staff's.
+        """
+        folder = os.environ.get("BERTH_COURSE_FOLDER") or os.environ.get("BERTH_COURSE", "")
+        unsaved = (await self._pages.save(_SAVE_SECONDS))["unsaved"]
+        names = [path for path in unsaved if path.startswith(f"{folder}/")]
+        if not names:
+            return None
+        problem = f"These files are open and could not be saved: {', '.join(names)}."
+        return {"state": "failed", "folder": folder, "problem": problem}
 
 
 async def _run() -> dict[str, Any]:

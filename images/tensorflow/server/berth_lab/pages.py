@@ -12,6 +12,8 @@ from jupyter_server.base.websocket import WebSocketMixin
 from tornado import web
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from .visitors import person_of
+
 
 class Pages:
     """All pages that are connected.
@@ -70,6 +72,11 @@ class Pages:
         state = self._state()
         for page in list(self._open):
             page.send({"type": "state", **state})
+
+    def reload(self, folder: str) -> None:
+        """Have all pages read again what they have open of a folder, and have not changed."""
+        for page in list(self._open):
+            page.send({"type": "reload", "folder": folder})
 
     def answered(self, page: "PageSocket", number: int, result: dict[str, Any]) -> None:
         future = self._open.get(page, {}).pop(number, None)
@@ -130,7 +137,7 @@ class PageSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
     def open(self, *args: Any, **kwargs: Any) -> None:
         super().open(*args, **kwargs)
-        self.person = _person(self.current_user)
+        self.person = person_of(self.current_user)
         self._pages.add(self)
 
     def send(self, message: dict[str, Any]) -> None:
@@ -159,12 +166,6 @@ def _result(said: dict[str, Any]) -> dict[str, Any]:
         "failed": int(said.get("failed", 0)),
         "unsaved": [str(path) for path in said.get("unsaved", [])],
     }
-
-
-def _person(user: Any) -> str:
-    """Give the name of who looks at a page; empty for a program with a token of its own."""
-    hub_user = getattr(user, "hub_user", {})
-    return str(user.username) if hub_user.get("kind") == "user" else ""
 
 
 async def _allowed(handler: JupyterHandler) -> bool:

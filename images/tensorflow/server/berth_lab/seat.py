@@ -4,12 +4,14 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from . import pushes
 from .lease_hub import HubAway, LeaseHub, NoLeases, Refused
 from .pages import Pages
+from .visitors import Visitors
 
 _AGAIN = 60  # seconds until a file that could not be put into the home is tried again
 
@@ -19,14 +21,24 @@ class Seat:
 
     Parameters
     ----------
+    moved
+        Called when somebody comes.
     home
         Where files go.
+
+    Attributes
+    ----------
+    came
+        Who else than its owner uses it.
     """
 
-    def __init__(self, pages: Pages, log: logging.Logger, home: Path | None = None) -> None:
+    def __init__(
+        self, pages: Pages, log: logging.Logger, moved: Callable[[], None] = lambda: None, home: Path | None = None
+    ) -> None:
         self._pages, self._log = pages, log
         self._home = home or Path.home()
         self.owner = os.environ.get("JUPYTERHUB_USER", "")
+        self.came = Visitors(self.owner, moved)
         self._put: dict[str, tuple[float, dict[str, Any]]] = {}
         self._said: dict[str, dict[str, Any]] = {}
 
@@ -40,7 +52,7 @@ class Seat:
         }
 
     def visitors(self) -> list[str]:
-        return sorted(name for name in self._pages.people() if name != self.owner)
+        return sorted((self._pages.people() | self.came.names()) - {self.owner})
 
     async def fetch(self, hub: LeaseHub, wanted: list[dict[str, Any]]) -> bool:
         """Put sent files into the home, and tell the hub what became of them; says whether there was anything new.

@@ -30,12 +30,15 @@ class Watch:
         The open pages, told of every change.
     materials
         Of the course in which this server is a seat.
+    visitors
+        Who else than its owner uses it.
     """
 
     def __init__(self, hub: LeaseHub | None, kernels: Any, log: logging.Logger) -> None:
         self.pages = Pages(self.state, self._moved)
-        self.materials = Materials(log, self.pages.tell)
-        self._seat = Seat(self.pages, log)
+        self.materials = Materials(self.pages, log)
+        self._seat = Seat(self.pages, log, self._moved)
+        self.visitors = self._seat.came
         self._reported: dict[str, Any] = {}
         self._hub, self._kernels, self._log = hub, kernels, log
         self._kernels_began: datetime | None = getattr(kernels, "last_kernel_activity", None)
@@ -107,8 +110,8 @@ class Watch:
         await self._known_hub().restart()
         return True
 
-    async def hand(self, raised: bool) -> dict[str, Any]:
-        answer = await self._known_hub().hand(raised)
+    async def hand(self, raised: bool, by: str) -> dict[str, Any]:
+        answer = await self._known_hub().hand(raised, by)
         await self._refresh()
         return answer
 
@@ -179,6 +182,8 @@ class Watch:
         if self._away:
             self._log.info("berth: the hub is back")
         self._answer, self._answered, self._away = answer, time.monotonic(), False
+        if not answer.get("class"):
+            self.visitors.forget()
         self.pages.tell()
 
     async def _refresh(self) -> None:
@@ -212,6 +217,7 @@ class Watch:
             self._log.debug("berth: the report was not taken: %r", error)
             return False
         self._reported = presence
+        self.visitors.told(presence["visitors"])
         if self_check is self._self_check:
             self._self_check = None
         return True

@@ -47,6 +47,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("members_username"), "members", ["username"])
     op.create_table(
+        "seat_shares",
+        sa.Column("course", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("username", sa.Text(), nullable=False),
+        sa.Column("given_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("course", "owner", "username", name=op.f("seat_shares_pkey")),
+    )
+    op.create_table(
         "sessions",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("course", sa.Text(), nullable=False),
@@ -58,7 +66,9 @@ def upgrade() -> None:
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("lead_ms", sa.BigInteger(), nullable=False),
         sa.Column("grace_ms", sa.BigInteger(), nullable=False),
+        sa.Column("gpus", sa.Integer(), nullable=False),
         sa.Column("reservation", sa.Text(), nullable=False),
+        sa.Column("reserved_at", sa.BigInteger(), nullable=True),
         sa.Column("series", sa.Text(), nullable=False),
         sa.Column("late", sa.Text(), nullable=False),
         sa.Column("exam", sa.Boolean(), nullable=False),

@@ -6,7 +6,7 @@ const LONGEST_PAUSE = 60000;
 export class Channel {
   /**
    * @param {object} lab - JupyterLab's libraries
-   * @param {{state: Function, save: Function, closed: Function, opened: Function}} listener
+   * @param {{state: Function, save: Function, reload: Function, closed: Function, opened: Function}} listener
    */
   constructor(lab, listener) {
     this._coreutils = lab.coreutils;
@@ -39,6 +39,8 @@ export class Channel {
     this._pause = FIRST_PAUSE;
     if (message.type === 'state') {
       this._listener.state(message);
+    } else if (message.type === 'reload') {
+      this._listener.reload(message);
     } else if (message.type === 'save') {
       const result = await this._listener.save(message);
       if (socket.readyState === socket.OPEN) {

@@ -1,7 +1,7 @@
 // The class in the side bar: everything that was said and sent, for who comes late or missed it.
 
 import { handButton } from './class_item.js';
-import { endText, fileText, materialsText, sender, visitorsText } from './class_words.js';
+import { endText, fileText, materialsText, sender, visitorsText, withheldText } from './class_words.js';
 
 const ICON =
   '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="16"><g class="jp-icon3" fill="#616161">' +
@@ -59,11 +59,12 @@ export function makePanel(lab, actions) {
       this._messages = element('ol', 'berth-ClassPanel-list');
       this._messages.setAttribute('aria-live', 'polite');
       this._files = element('ol', 'berth-ClassPanel-list');
+      this._withheld = element('p', 'berth-ClassPanel-withheld');
       this._materials = element('p', '');
       const again = link('Get them again', actions.fetch);
       const folder = link('Open the folder', actions.openFolder);
       this._materialsSection = section('Materials', this._materials, folder, ' ', again);
-      this._filesSection = section('Files', this._files);
+      this._filesSection = section('Files', this._withheld, this._files);
       this.node.append(
         this._title,
         this._end,
@@ -86,7 +87,8 @@ export function makePanel(lab, actions) {
       this._say(this._visitors, visitorsText(part, viewer));
       this._hand.update(part, visiting);
       this._list(this._messages, part.messages, message => this._message(message), 'Nothing has been said yet.');
-      this._filesSection.hidden = !part.files.length;
+      this._say(this._withheld, withheldText(part));
+      this._filesSection.hidden = !part.files.length && this._withheld.hidden;
       this._list(this._files, part.files, file => this._file(file), '');
       this._say(this._materials, materialsText(part));
       this._materialsSection.hidden = !this._materials.textContent;

@@ -21,6 +21,14 @@ export function handLabel({ raised, place }) {
   return place ? `Hand raised: you are ${ordinal(place)}` : 'Hand raised';
 }
 
+/** The same as a command; who visits lowers it for its owner. */
+export function handCommand({ hand, owner }, visiting) {
+  if (visiting) {
+    return `Lower the Hand of ${owner}`;
+  }
+  return hand.raised ? 'Lower Hand' : 'Raise Hand';
+}
+
 /** The same for ears, said when it changes. */
 export function handNews(before, { raised, place }) {
   if (!raised) {
@@ -70,6 +78,15 @@ export function visitorsText(part, viewer) {
 
 export function endText(part, seconds) {
   return seconds > 0 ? `Ends ${clock(part.ends_at)}, in ${duration(seconds)}` : 'Ends now';
+}
+
+export function withheldText(part) {
+  const count = part.withheld || 0;
+  if (!count || part.staff) {
+    return '';
+  }
+  const files = count === 1 ? 'A file of your class waits' : `${count} files of your class wait`;
+  return `${files} for your yes: say on the course's page, in the console under Classes, that staff may help you.`;
 }
 
 export function materialsText(part) {

@@ -2,7 +2,7 @@
 
 import { makeClassItem } from './class_item.js';
 import { makePanel } from './class_panel.js';
-import { fileText, handNews, materialsText, messageText } from './class_words.js';
+import { fileText, handCommand, handNews, materialsText, messageText } from './class_words.js';
 
 const CATEGORY = 'Class';
 const SHOWN = 3; // messages as notifications, at most; the panel has all
@@ -35,12 +35,12 @@ export class Classroom {
 
   _addCommands(palette) {
     const inClass = () => Boolean(this._part);
-    const hasHand = () => inClass() && !this._part.staff;
+    const hasHand = () => inClass() && !this._part.staff && (this._part.hand.raised || !this._visiting);
     const hasMaterials = () => inClass() && this._part.materials.state !== 'none';
     const commands = {
       'berth:class': [() => 'Show the Class', inClass, () => this._show()],
       'berth:hand': [
-        () => (this._part?.hand.raised ? 'Lower Hand' : 'Raise Hand'),
+        () => (this._part ? handCommand(this._part, this._visiting) : 'Raise Hand'),
         hasHand,
         () => this._toggle()
       ],
@@ -120,6 +120,13 @@ export class Classroom {
     ];
   }
 
+  /** Whether the panel has a text. */
+  has(text) {
+    const part = this._part;
+    const told = part ? [...part.messages.map(messageText), ...part.files.map(fileText), materialsText(part)] : [];
+    return told.includes(text);
+  }
+
   _opening(path) {
     return { label: 'Open', run: () => this._app.commands.execute('docmanager:open', { path }) };
   }
@@ -155,7 +162,7 @@ export class Classroom {
     }
     this._asking = true;
     try {
-      await this._ways.post('hand', { raised: !this._part.hand.raised });
+      await this._ways.post('hand', { raised: !this._visiting && !this._part.hand.raised });
     } catch (error) {
       this._ways.say(error.message, 'warning');
     } finally {

@@ -39,6 +39,14 @@ export async function showLease(lab, lease, seconds) {
   return button.actions[0] || null;
 }
 
+/** Show a text that is too long for a notification. */
+export async function showText(lab, text) {
+  const { Dialog, showDialog } = lab.apputils;
+  const whole = paragraph(text);
+  whole.className = 'berth-Text';
+  await showDialog({ title: 'Message', body: body(lab, whole), buttons: [Dialog.okButton({ label: 'Close' })] });
+}
+
 /** Ask what shall come after the GPU's release: "cpu", "stop", or null for no release. */
 export async function askRelease(lab, lease) {
   const { Dialog, showDialog } = lab.apputils;

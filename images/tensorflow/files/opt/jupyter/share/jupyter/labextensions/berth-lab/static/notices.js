@@ -1,16 +1,19 @@
 // The hub's messages as notifications, each shown once and taken back when the hub takes it back.
 
 const MEMORY = 'berth-lab:dismissed';
+const SHOWN = 140; // characters of a text, which is as many as JupyterLab shows
 const LEVELS = ['info', 'success', 'warning', 'error'];
 
 export class Notices {
   /**
    * @param {object} notification - JupyterLab's Notification
    * @param {Object<string, {label: string, run: Function}>} actions - by the names that the hub gives them
+   * @param {Function} read - shows a text that is too long for a notification
    */
-  constructor(notification, actions) {
+  constructor(notification, actions, read) {
     this._notification = notification;
     this._actions = actions;
+    this._read = read;
     this._shown = new Map();
     this._dismissed = new Set(JSON.parse(sessionStorage.getItem(MEMORY) || '[]'));
     notification.manager.changed.connect((_, change) => {
@@ -38,7 +41,8 @@ export class Notices {
 
   /** Show a text of our own, with actions by their names or of its own; gives the notification's id. */
   say(text, level, actions = [], autoClose = false) {
-    const buttons = actions
+    const whole = text.length > SHOWN ? [{ label: 'Read it all', run: () => this._read(text) }] : [];
+    const buttons = [...actions, ...whole]
       .map(action => (typeof action === 'string' ? this._actions[action] : action))
       .filter(Boolean)
       .map((action, at) => ({

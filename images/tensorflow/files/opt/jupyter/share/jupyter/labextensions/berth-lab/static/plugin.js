@@ -2,8 +2,8 @@
 
 import { Channel } from './channel.js';
 import { Classroom } from './classroom.js';
-import { askRelease, askRestart, showLease } from './dialogs.js';
-import { saveAll } from './documents.js';
+import { askRelease, askRestart, showLease, showText } from './dialogs.js';
+import { reload, saveAll } from './documents.js';
 import { makeItem } from './item.js';
 import { Notices } from './notices.js';
 import { Presence } from './presence.js';
@@ -42,11 +42,14 @@ class Lease {
     statusBar?.registerStatusItem('berth-lab:lease', { item: this._item, align: 'middle', rank: 1 });
     this._addCommands(palette);
     const run = command => () => app.commands.execute(command);
-    this._notices = new Notices(lab.apputils.Notification, {
+    const actions = {
       extend: { label: 'Extend', run: run('berth:extend') },
       release: { label: 'Release GPU', run: run('berth:release') },
       restart: { label: 'Save and restart', run: run('berth:restart') }
-    });
+    };
+    this._notices = new Notices(lab.apputils.Notification, actions, text =>
+      this._classroom.has(text) ? app.commands.execute('berth:class') : showText(lab, text)
+    );
     this._classroom = new Classroom(lab, app, statusBar, palette, {
       post: (path, body) => this._channel.post(path, body),
       say: (text, level) => this._notices.say(text, level, [], 8000),
@@ -64,6 +67,7 @@ class Lease {
       },
       state: state => this._changed(state),
       save: message => this._save(message),
+      reload: ({ folder }) => reload(app, documents, folder),
       closed: () => this._closed()
     });
     setInterval(() => this._draw(), 1000);
