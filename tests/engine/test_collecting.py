@@ -201,7 +201,7 @@ def test_memory_is_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert most < 3_000_000
+    assert most < 5_000_000  # their names and targets take more than twice that
 
 
 @root_only

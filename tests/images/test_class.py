@@ -362,7 +362,7 @@ def test_what_was_typed_meanwhile_is_merged_and_what_is_new_is_shown(
     page.keyboard.press("Control+Home")
     page.keyboard.type("and more, ")
     page.keyboard.press("Control+s")
-    eventually(lambda: _files(lab, "ml/first.txt")[0].startswith("and more, typed just now"), 30)
+    until(page, lambda: _files(lab, "ml/first.txt")[0].startswith("and more, typed just now"), 30)
     expect(page.get_by_role("dialog")).to_have_count(0)
     assert "Traceback" not in lab.log
 

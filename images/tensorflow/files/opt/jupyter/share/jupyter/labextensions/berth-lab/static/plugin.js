@@ -10,6 +10,7 @@ import { Presence } from './presence.js';
 import { clock, what } from './words.js';
 
 const CATEGORY = 'GPU lease';
+const FRESH = 30000; // milliseconds from when a page first reaches its server
 const SAVE_SECONDS = 10; // before the user's own release or restart
 
 /** Build the plugin from JupyterLab's libraries. */
@@ -56,12 +57,13 @@ class Lease {
       seen: () => this._notify()
     });
     const presence = new Presence(message => this._channel?.send(message));
-    let fresh = true; // not a page that comes back by itself
+    let since = null;
     this._channel = new Channel(lab, {
       opened: () => {
         presence.anew();
-        if (fresh) {
-          fresh = false;
+        since ??= performance.now();
+        // Nobody is there for a page that comes back by itself; but the word on the first way may have been lost.
+        if (performance.now() - since < FRESH) {
           presence.tell();
         }
       },
