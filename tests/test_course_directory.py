@@ -27,11 +27,12 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_what_is_mounted_is_there_for_all_to_read(course: CourseDirectory, tmp_path: Path) -> None:
+def test_what_is_mounted_is_there_for_all(course: CourseDirectory, tmp_path: Path) -> None:
     assert course.path == tmp_path / "state" / "courses" / "ml"
     assert mode(course.path) == 0o700
     mounted = [course.materials, course.pushes, course.collected]
-    assert [mode(path) for path in mounted] == [0o755] * 3
+    # What is sent opens for who knows its digest, and nobody lists what is meant for another hour.
+    assert [mode(path) for path in mounted] == [0o755, 0o711, 0o755]
     before = [path.stat().st_ino for path in mounted]
     assert course.create() == course
     assert [path.stat().st_ino for path in mounted] == before  # containers that run still see them
@@ -43,7 +44,7 @@ def test_whatever_the_umask_says(tmp_path: Path) -> None:
         course = Places(tmp_path).course("ml").create()
     finally:
         os.umask(was)
-    assert mode(course.pushes) == 0o755
+    assert [mode(path) for path in (course.materials, course.pushes)] == [0o755, 0o711]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")
