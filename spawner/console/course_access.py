@@ -161,11 +161,3 @@ def _session(here: Here, found: Annotated[InCourse, Depends(_member)], session: 
 
 SessionOf = Annotated[Session, Depends(_session)]
 """The session of a path ``courses/{course}/.../{session}``; beside `StaffOf` or another, which decides who may."""
-
-
-def _seat(here: Here, session: SessionOf, user: SeatPath) -> Seat:
-    return seat_in(here, session, user)
-
-
-SeatOf = Annotated[Seat, Depends(_seat)]
-"""The seat of a path ``courses/{course}/.../{session}/.../{user}``."""

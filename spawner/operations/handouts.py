@@ -229,17 +229,6 @@ def _sent_to(books: Books, push: str, user: str) -> bool:
 # --- staff ------------------------------------------------------------------------------------------------------------
 
 
-def find_push(desk: Desk, push: str) -> Push:
-    """Give a pushed file.
-
-    Raises
-    ------
-    UnknownName
-    """
-    with desk.ledger.reading() as books:
-        return _find(books, push)
-
-
 def _find(books: Books, push: str) -> Push:
     found = books.handouts.get_push(push)
     if found is None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ..errors import UnknownName
 from ..ledger import AuditEntry, Books
 from ..policy.classes import (
     LONGEST,
@@ -32,7 +31,7 @@ from .courses import find_in
 from .desk import Desk
 from .leases import rewrite
 from .pools import load_pool
-from .seats import claims, without_hand
+from .seats import claims, find_seat, without_hand
 from .sessions import find_session
 
 _LIVE = frozenset({Phase.WARMING, Phase.OPEN})
@@ -62,7 +61,7 @@ def wish(desk: Desk, session: str, user: str, wanted: Wish, actor: str, why: str
     """
     with desk.ledger.transaction() as books:
         now = desk.clock()
-        found, seat = find_session(books, session), _seat(books, session, user)
+        found, seat = find_session(books, session), find_seat(books, session, user)
         if (wrong := _refused(books, found, seat, wanted, now)) is not None:
             return wrong
         if seat.wish is wanted:
@@ -116,7 +115,7 @@ def give_time(desk: Desk, session: str, user: str, until: datetime, actor: str, 
     """
     with desk.ledger.transaction() as books:
         now = desk.clock()
-        found, seat = find_session(books, session), _seat(books, session, user)
+        found, seat = find_session(books, session), find_seat(books, session, user)
         course = find_in(books, found.course)
         goes_on = seat.until is not None and seat.until > now and found.cancelled_at is None
         if found.phase(now) not in _AHEAD and not goes_on:
@@ -212,7 +211,7 @@ def give_memory(
         )
     with desk.ledger.transaction() as books:
         now = desk.clock()
-        found, seat = find_session(books, session), _seat(books, session, user)
+        found, seat = find_session(books, session), find_seat(books, session, user)
         if found.phase(now) not in _AHEAD:
             return _OVER
         if seat.memory == size:
@@ -289,7 +288,7 @@ def take_back(desk: Desk, session: str, guest: str, actor: str, why: str = "") -
     with desk.ledger.transaction() as books:
         now = desk.clock()
         find_session(books, session)
-        seat = _seat(books, session, guest)
+        seat = find_seat(books, session, guest)
         if not seat.guest:
             return Deny("not_a_guest", f"{guest} is in the course; stop the seat instead.")
         if seat.given_back_at is not None:
@@ -330,7 +329,7 @@ def visit(desk: Desk, session: str, user: str, actor: str, why: str = "", *, ask
     """
     with desk.ledger.reading() as books:
         member = books.courses.member(find_session(books, session).course, user)
-        seat = _seat(books, session, user)
+        seat = find_seat(books, session, user)
         if actor != user and (closed := _closed(seat, member, ask=ask)) is not None:
             return closed
         if seat.ready_at is None or seat.ended_at is not None:
@@ -356,16 +355,6 @@ def _closed(seat: Seat, member: Member | None, *, ask: bool) -> Deny | None:
             f"{user} has not agreed yet that staff open their server. Ask them to say so on the course's page.",
         )
     return None
-
-
-def _seat(books: Books, session: str, user: str) -> Seat:
-    found = books.sessions.seat(session, user)
-    if found is not None:
-        return found
-    known = books.sessions.get(session)
-    if known is None or books.courses.member(known.course, user) is None:
-        raise UnknownName(f"{user} has no seat in this session.")
-    return Seat(session, user)
 
 
 def _lease_of(books: Books, course: Course, user: str) -> Lease | None:

@@ -11,7 +11,6 @@ from ..policy.classes import STAFF, Course, Late, Phase, Role, Seat, Session, go
 from ..policy.leases import Lease, LeaseState, Reservation
 from ..policy.model import AtEnd, Deny
 from ..policy.reservations import shrink
-from ..policy.warmup import Pace, due
 from .desk import Desk
 from .offers import make_offers
 from .pools import load_pool
@@ -236,29 +235,7 @@ def board(desk: Desk, session: str) -> tuple[Session, tuple[Seat, ...]]:
         return found, tuple(known.get(name, Seat(session, name)) for name in sorted(names))
 
 
-def to_start(desk: Desk, pace: Pace) -> list[tuple[Session, str]]:
-    """List the seats that are to be started now, of all sessions."""
-    found = []
-    with desk.ledger.reading() as books:
-        now = desk.clock()
-        for session in books.sessions.live(now):
-            roster = [one.user for one in books.courses.members(session.course, [Role.STUDENT])]
-            names = due(session, roster, books.sessions.seats(session.id), pace, now)
-            found += [(session, name) for name in names]
-    return found
-
-
 # --- what is seen -----------------------------------------------------------------------------------------------------
-
-
-def asked(desk: Desk, session: str, user: str) -> Seat:
-    """Note that a seat's server was asked for."""
-    with desk.ledger.transaction() as books:
-        found, now = find_session(books, session), desk.clock()
-        if found.warmed_at is None:
-            books.sessions.update(replace(found, warmed_at=now))
-        was = _seat(books, session, user)
-        return _put(books, replace(was, asked_at=now, attempts=was.attempts + 1, problem="", ready_at=None))
 
 
 def note(desk: Desk, session: str, user: str, **seen: Any) -> Seat:
@@ -277,11 +254,7 @@ def raise_hand(desk: Desk, session: str, user: str) -> Seat:
         If they are not in the session's course.
     """
     with desk.ledger.transaction() as books:
-        found = find_session(books, session)
-        seat = books.sessions.seat(session, user)
-        if seat is None and books.courses.member(found.course, user) is None:
-            raise UnknownName(f"{user} has no seat in this session.")
-        seat = seat or Seat(session, user)
+        seat = find_seat(books, session, user)
         return seat if seat.hand_at is not None else _put(books, replace(seat, hand_at=desk.clock()))
 
 
@@ -294,11 +267,7 @@ def lower_hand(desk: Desk, session: str, user: str, actor: str, why: str = "") -
         If they have no seat in this session.
     """
     with desk.ledger.transaction() as books:
-        found = find_session(books, session)
-        seat = books.sessions.seat(session, user)
-        if seat is None and books.courses.member(found.course, user) is None:
-            raise UnknownName(f"{user} has no seat in this session.")
-        return _put(books, without_hand(books, seat or Seat(session, user), actor, desk.clock(), why))
+        return _put(books, without_hand(books, find_seat(books, session, user), actor, desk.clock(), why))
 
 
 def without_hand(books: Books, seat: Seat, actor: str, now: datetime, why: str = "") -> Seat:
@@ -308,6 +277,19 @@ def without_hand(books: Books, seat: Seat, actor: str, now: datetime, why: str =
     before, after = {"user": seat.user, "raised_at": seat.hand_at.isoformat()}, {"user": seat.user}
     books.audit.append(AuditEntry(now, actor, "seat.hand", f"session {seat.session}", before, after, why))
     return replace(seat, hand_at=None)
+
+
+def find_seat(books: Books, session: str, user: str) -> Seat:
+    """Give a seat of somebody who is in the course, or a guest.
+
+    Raises
+    ------
+    UnknownName
+    """
+    found, seat = find_session(books, session), books.sessions.seat(session, user)
+    if seat is None and books.courses.member(found.course, user) is None:
+        raise UnknownName(f"{user} has no seat in this session.")
+    return seat or Seat(session, user)
 
 
 def _seat(books: Books, session: str, user: str) -> Seat:
@@ -400,13 +382,6 @@ def _smaller(
     if reservation is None or course is None or not course.gpus or len(reservation.slots) <= seats * course.gpus:
         return None
     return reservation, shrink(load_pool(books, desk.rules, now), reservation, seats, course.gpus, held)
-
-
-def may_see(desk: Desk, course: str, user: str) -> bool:
-    """Tell whether somebody is of a course's staff."""
-    with desk.ledger.reading() as books:
-        member = books.courses.member(course, user)
-        return member is not None and member.role in STAFF
 
 
 def next_for(desk: Desk, user: str) -> list[tuple[Course, Session, Role]]:

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from spawner.operations import seats
+from spawner.operations import seat_life, seats
 from spawner.policy.leases import Lease
 
 from .admin import A100, Admin
@@ -208,7 +208,7 @@ def test_the_board(course: Admin) -> None:
     course.clock_ahead = STARTS + timedelta(minutes=5) - datetime.now(UTC)
     now = course.desk.clock()
     for name in ("ann", "ben"):
-        seats.asked(course.desk, session, name)
+        seat_life.asked(course.desk, session, name)
         seats.note(course.desk, session, name, ready_at=now)
     seats.note(course.desk, session, "ann", entered_at=now)
     seats.raise_hand(course.desk, session, "ben")

@@ -112,7 +112,7 @@ def test_files_of_any_size_within_bounds(tom: Visitor, console: ConsoleStand, se
     with console.office.ledger.reading() as books:
         (push,) = books.handouts.pushes("ml")
     assert (push.size, push.path) == (9 << 20, "data/big.npy")
-    assert handouts.find_push(console.office.desk, push.id) == push
+    assert handouts.progress(console.office.desk, push.id).push == push
     assert problem(tom.post(path(session, "pushes?path=../x"), content=b"x")) == (409, "invalid_option")
     stranger = console.anonymous().post(path(session, "pushes?path=x"), content=content)
     assert stranger.status_code in {401, 413}

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from spawner.console.callers import FORM_FIELD
 from spawner.console.rendering import ZONE_COOKIE
-from spawner.operations import courses, seats, session_changes, sessions
+from spawner.operations import courses, seat_life, session_changes, sessions
 from spawner.operations.session_changes import Change
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Late, Phase, Role, Session
@@ -326,7 +326,7 @@ def test_a_reason_is_not_lost_when_a_change_is_refused(taught: ConsoleStand) -> 
 def test_one_that_runs_only_ends_at_another_time(taught: ConsoleStand) -> None:
     ines = reader(taught)
     made = planned(taught.office, NOW + HOUR, seats=2, course="ml")
-    seats.asked(taught.office.desk, made.id, "ann")
+    seat_life.asked(taught.office.desk, made.id, "ann")
     taught.office.wait(70 * MINUTE)
     path = f"courses/ml/sessions/{made.id}"
     assert "readonly" in ines.get(f"{path}/change").text
@@ -345,7 +345,7 @@ def test_calling_off_names_what_it_does(taught: ConsoleStand) -> None:
     ines = reader(taught)
     ines.send_form("courses/ml/sessions", **form(weekly="1", last="2027-03-16"))
     first, second, third = all_of(taught.office)
-    seats.asked(taught.office.desk, second.id, "ann")
+    seat_life.asked(taught.office.desk, second.id, "ann")
     page = words(ines.get(f"courses/ml/sessions/{second.id}/cancel").text)
     assert "Its GPUs go back to everybody at once" in page
     assert "1 seat has been started and is stopped." in page
@@ -392,7 +392,7 @@ def test_the_start_page_says_what_is_next(taught: ConsoleStand) -> None:
         return words(text.split('<section class="panel server"')[0])
 
     assert "Machine learning Planned today 14:00 – 16:00. Your seat starts by itself." in card()
-    seats.asked(taught.office.desk, made.id, "ann")
+    seat_life.asked(taught.office.desk, made.id, "ann")
     assert "Your seat is being started." in card()
     taught.office.wait(2 * HOUR)
     assert "until 16:00. Start my seat" in card()
@@ -419,7 +419,7 @@ def test_staff_start_their_seats_themselves(taught: ConsoleStand) -> None:
     assert start not in card()
     assert seat not in tara.get("courses/ml").text
     taught.office.wait(110 * MINUTE)
-    seats.asked(taught.office.desk, made.id, "ann")  # it is being warmed up, but no seat of hers
+    seat_life.asked(taught.office.desk, made.id, "ann")  # it is being warmed up, but no seat of hers
     assert "Your seat" not in words(card())
     assert start in card()
     assert seat in tara.get("courses/ml").text

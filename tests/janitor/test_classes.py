@@ -23,7 +23,17 @@ from spawner.janitor.loops import Look
 from spawner.janitor.post import Post
 from spawner.janitor.steps import carry_out_all
 from spawner.janitor.tasks import expiry_steps
-from spawner.operations import announcements, class_lab, courses, inventory, leases, seat_wishes, seats, sessions
+from spawner.operations import (
+    announcements,
+    class_lab,
+    courses,
+    inventory,
+    leases,
+    seat_life,
+    seat_wishes,
+    seats,
+    sessions,
+)
 from spawner.operations.leases import Granted
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Late, Phase, Role, Seat, SeatState, Session, Wish, seat_state
@@ -792,7 +802,7 @@ def test_an_exam_is_collected_before_its_seats_stop(school: School) -> None:
     school.at(1)
     school.hub.users |= {"ann"}
     school.hub.run("ann", "ex")
-    seats.asked(school.office.desk, school.session.id, "ann")
+    seat_life.asked(school.office.desk, school.session.id, "ann")
     seats.note(school.office.desk, school.session.id, "ann", ready_at=school.office.clock.now)
     school.at(120)
     school.settle(ending_steps)
@@ -808,7 +818,7 @@ def test_an_exam_that_is_called_off_is_collected_before_its_seats_stop(school: S
     school.at(1)
     school.hub.users |= {"ann"}
     school.hub.run("ann", "ex")
-    seats.asked(office.desk, school.session.id, "ann")
+    seat_life.asked(office.desk, school.session.id, "ann")
     seats.note(office.desk, school.session.id, "ann", ready_at=office.clock.now)
     school.at(60)
     sessions.cancel(office.desk, school.session.id, "ines", "a fire")

@@ -20,7 +20,7 @@ from spawner.engine.volumes import make_volume
 from spawner.errors import EngineUnavailable, LedgerUnavailable
 from spawner.janitor import course_collections
 from spawner.janitor.course_collections import collection_steps, places_of
-from spawner.operations import collections, courses, seats, sessions
+from spawner.operations import collections, courses, seat_life, seats, sessions
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Role, Session
 from spawner.policy.handouts import Collected
@@ -57,7 +57,7 @@ def over(watch: Watch, *, exam: bool = False) -> Session:
     assert isinstance(answer, Planned)
     [session] = answer.sessions
     watch.office.clock.now = session.starts_at
-    seats.asked(watch.office.desk, session.id, "ann")
+    seat_life.asked(watch.office.desk, session.id, "ann")
     watch.office.clock.now = session.ends_at
     return session
 

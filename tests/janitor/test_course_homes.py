@@ -8,7 +8,7 @@ import pytest
 
 from spawner.janitor.course_homes import course_home_steps
 from spawner.janitor.hub import HubUnavailable
-from spawner.operations import course_homes, courses, homes, seats, sessions
+from spawner.operations import course_homes, courses, homes, seat_life, sessions
 from spawner.operations import home_work as work
 from spawner.operations.home_work import SeenVolume
 from spawner.operations.sessions import Plan, Planned
@@ -47,7 +47,7 @@ def there(watch: Watch, hub: ApiHub) -> Watch:
     assert isinstance(answer, Planned)
     [session] = answer.sessions
     watch.office.clock.now = session.starts_at
-    seats.asked(desk, session.id, "ann")
+    seat_life.asked(desk, session.id, "ann")
     for user in ("ann", "bob", "ines"):
         see(watch, user, in_use=True)
         knows(hub, user, "ml", unused=("",))

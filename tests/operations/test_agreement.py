@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from spawner.errors import UnknownName
-from spawner.operations import collections, course_rights, courses, links, seat_wishes, seats, sessions
+from spawner.operations import collections, course_rights, courses, links, seat_life, seat_wishes, seats, sessions
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Role, Seat, Session
 from spawner.policy.joining import JoinLink
@@ -28,7 +28,7 @@ def session(office: Office) -> Session:
     assert isinstance(planned, Planned)
     made = planned.sessions[0]
     for user in ("ann", "bob", "cyd"):
-        seats.asked(desk, made.id, user)
+        seat_life.asked(desk, made.id, user)
         seats.note(desk, made.id, user, ready_at=office.clock.now)
     return made
 
@@ -82,7 +82,7 @@ def test_nobody_enters_the_seat_of_a_guest(office: Office, session: Session) -> 
 def test_staff_enter_their_own_seats_and_not_each_others(office: Office, session: Session) -> None:
     courses.enrol(office.desk, "ml", ["tom"], Role.ASSISTANT, "ines")
     for user in ("ines", "tom"):
-        seats.asked(office.desk, session.id, user)
+        seat_life.asked(office.desk, session.id, user)
         seats.note(office.desk, session.id, user, ready_at=office.clock.now)
     before = office.audit()
     assert isinstance(seat_wishes.visit(office.desk, session.id, "ines", "ines"), Seat)
@@ -106,6 +106,6 @@ def test_in_an_exam_is_nothing_but_what_is_handed_in(office: Office, session: Se
     planned = sessions.book(office.desk, Plan("ml", [(session.ends_at, session.ends_at + HOUR)], 3, exam=True), "ines")
     assert isinstance(planned, Planned)
     exam = planned.sessions[0]
-    seats.asked(office.desk, exam.id, "ann")
+    seat_life.asked(office.desk, exam.id, "ann")
     office.clock.now = exam.ends_at
     assert {one.user: one.agreed for one in collections.due(office.desk) if one.session.id == exam.id}["ann"]

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from spawner.operations import announcements, class_lab, courses, seats, sessions
+from spawner.operations import announcements, class_lab, courses, seat_life, seats, sessions
 from spawner.operations.class_lab import Lesson
 from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Role, Seat, SeatState, Session, seat_state
@@ -65,7 +65,7 @@ def test_a_class_is_told_while_it_lasts(office: Office, session: Session) -> Non
     # Bob's seat has run and still stops; ann's has been given more time.
     office.clock.now = session.starts_at
     for name in ("ann", "bob"):
-        seats.asked(office.desk, session.id, name)
+        seat_life.asked(office.desk, session.id, name)
     seats.note(office.desk, session.id, "ann", until=session.ends_at + HOUR)
     office.clock.now = session.ends_at
     assert told(office, "bob").ends_at == session.ends_at
@@ -133,7 +133,7 @@ def test_staff_lower_hands_in_their_own_name(office: Office, session: Session) -
 
 def test_presence_makes_the_seat_one_at_work(office: Office, session: Session) -> None:
     desk = office.desk
-    seats.asked(desk, session.id, "ann")
+    seat_life.asked(desk, session.id, "ann")
     seats.note(desk, session.id, "ann", ready_at=office.clock.now)
     class_lab.seen(desk, "ann", "ml", present=False, active_at=None)
     assert seat(office, session, "ann").heard_at == office.clock.now

@@ -59,7 +59,7 @@ def test_a_session(office: Office, session: Session) -> None:
     seats.lower_hand(desk, session.id, "ann", "tom")
     seat_wishes.visit(desk, session.id, "ann", "tom")
     seat_wishes.wish(desk, session.id, "ann", Wish.RESTART, "tom")
-    seats.asked(desk, session.id, "ann")
+    seat_life.asked(desk, session.id, "ann")
     seats.note(desk, session.id, "ann", ready_at=office.clock.now, active_at=session.starts_at + HOUR)
     office.clock.now = session.starts_at + 15 * MINUTE
     # Bob's is idle all the time, and goes back; Cyd's was never started.

@@ -34,7 +34,7 @@ def session(office: Office) -> Session:
 
 def sit(office: Office, session: Session, user: str, *, entered: bool = True) -> str:
     """Start a seat's server, and let its student in."""
-    seats.asked(office.desk, session.id, user)
+    seat_life.asked(office.desk, session.id, user)
     answer = leases.acquire(office.desk, COURSE.seat(user, 2.0))
     assert isinstance(answer, Granted), answer
     leases.activate(office.desk, answer.lease.id, f"container-{user}", office.clock.now)
@@ -261,7 +261,7 @@ def test_a_guest_sits_where_a_seat_is_left(office: Office, session: Session) -> 
     assert seat_wishes.hand_over(desk, session.id, "eve", "ines") == guest
     assert seat_wishes.seats_left(desk, session.id) == 1
     assert code(seat_wishes.take_back(desk, session.id, "ann", "ines")) == "not_a_guest"
-    seats.asked(desk, session.id, "eve")
+    seat_life.asked(desk, session.id, "eve")
     back = done(seat_wishes.take_back(desk, session.id, "eve", "ines"))
     assert (back.wish, back.given_back_at) == (Wish.STOP, office.clock.now)
     assert seat_wishes.seats_left(desk, session.id) == 2
@@ -325,7 +325,7 @@ def test_the_board(office: Office, session: Session) -> None:
     assert (first.lease.id, [slot.id for slot in first.slots]) == (lease, list(first.lease.slots))
     assert (board.warm_up.ready, board.warm_up.wanted) == (2, 3)
     # Ines shows something on a server of her own: a seat more on the board, and none less for students.
-    seats.asked(desk, session.id, "ines")
+    seat_life.asked(desk, session.id, "ines")
     board = class_board.class_board(desk, session.id)
     assert (board.by_user["ines"].role, board.warm_up.wanted, board.left) == (Role.INSTRUCTOR, 3, 0)
 
@@ -344,7 +344,7 @@ def test_more_time_does_not_undo_an_admins_end(office: Office, session: Session)
 def test_a_second_try_that_a_busy_hub_did_not_take_is_made_again(office: Office, session: Session) -> None:
     desk = office.desk
     office.clock.now = session.starts_at
-    seats.asked(desk, session.id, "ann")
+    seat_life.asked(desk, session.id, "ann")
     seats.note(desk, session.id, "ann", problem="The server did not answer.")
     seat_life.asked(desk, session.id, "ann")
     assert seat_life.not_asked(desk, session.id, "ann")

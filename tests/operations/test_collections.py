@@ -30,7 +30,7 @@ def session(office: Office) -> Session:
     courses.enrol(office.desk, "ml", ("ann", "bob"), Role.STUDENT, "ines")
     made = booked(office)
     office.wait(HOUR)
-    seats.asked(office.desk, made.id, "ann")
+    seat_life.asked(office.desk, made.id, "ann")
     seats.note(office.desk, made.id, "ann", ready_at=office.clock.now)
     return sessions.find(office.desk, made.id)
 
@@ -95,7 +95,7 @@ def test_an_exam_is_collected_whole(office: Office, session: Session) -> None:
     office.clock.now = session.ends_at
     exam = booked(office, exam=True)
     office.clock.now = exam.starts_at
-    seats.asked(office.desk, exam.id, "ann")
+    seat_life.asked(office.desk, exam.id, "ann")
     office.clock.now = exam.ends_at
     assert [(one.session.id, one.user, one.folder) for one in collections.due(office.desk)] == [
         (exam.id, "ann", ""),
@@ -112,7 +112,7 @@ def test_no_course_waits_for_another(office: Office, session: Session) -> None:
     assert isinstance(answer, Planned)
     [other] = answer.sessions
     office.clock.now = session.ends_at
-    seats.asked(office.desk, other.id, "zoe")
+    seat_life.asked(office.desk, other.id, "zoe")
     office.wait(MINUTE)
     collections.request(office.desk, other.id, "otto")
     found = collections.due(office.desk)
@@ -125,7 +125,7 @@ def test_of_a_course_the_sessions_that_are_over_come_first(office: Office, sessi
     assert isinstance(answer, Planned)
     [second] = answer.sessions
     office.clock.now = session.ends_at
-    seats.asked(office.desk, second.id, "ann")
+    seat_life.asked(office.desk, second.id, "ann")
     collections.request(office.desk, second.id, "ines")
     found = [(one.session.id, one.asked) for one in collections.due(office.desk)]
     assert found == [(session.id, False)] * 2 + [(second.id, True)] * 2
@@ -139,7 +139,7 @@ def test_an_exam_that_is_called_off_midway(office: Office, session: Session) -> 
     assert code(office, never) == "no_session"
     exam = booked(office, exam=True)
     office.clock.now = exam.starts_at
-    seats.asked(office.desk, exam.id, "ann")
+    seat_life.asked(office.desk, exam.id, "ann")
     seats.note(office.desk, exam.id, "ann", ready_at=office.clock.now, until=exam.ends_at + HOUR)
     for user in due(office):
         note(office, session, user)

@@ -69,7 +69,7 @@ def test_a_file_is_kept_under_its_digest(office: Office, places: Places, session
     assert kept.stat().st_mode & 0o777 == 0o644
     entry = office.audit()[-1]
     assert (entry.actor, entry.action, entry.subject, entry.why) == ("ines", "course.push", "course ml", "for today")
-    assert handouts.find_push(office.desk, made.id) == made
+    assert handouts.progress(office.desk, made.id).push == made
     push(office, places, session.id, "again.csv")
     assert files(places) == [digest]
     assert handouts.unnamed(office.desk, "ml") == {digest}
