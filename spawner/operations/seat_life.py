@@ -14,6 +14,7 @@ from ..policy.leases import RESERVED, Lease, LeaseState, TicketState
 from ..policy.warmup import Pace, due, under_way
 from .desk import Desk
 from .leases import rewrite
+from .pools import load_pool
 from .repairs import JANITOR
 from .seats import without_hand
 from .sessions import find_session
@@ -365,12 +366,9 @@ def _can_last(desk: Desk, books: Books, lease: Lease, until: datetime, now: date
     """Tell how much of a time a lease can have: not what is reserved for others, and no more if it is being ended."""
     if lease.ending:
         return lease.ends_at
-    following = [
-        one.starts_at - desk.rules.turnover
-        for one in books.reservations.upcoming(now)
-        if one.course != lease.course and one.ends_at > lease.ends_at and not set(one.slots).isdisjoint(lease.slots)
-    ]
-    return max(lease.ends_at, min([until, *following]))
+    pool = load_pool(books, desk.rules, now)
+    free = pool.free_until(lease.slots, lease.ends_at, desk.rules.turnover, lease.course)
+    return max(lease.ends_at, min(until, free or until))
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

@@ -165,14 +165,9 @@ def _bound(
         return None
     reservation = books.reservations.get(session.reservation) if session.reservation else None
     slots = lease.slots if lease is not None else reservation.slots if reservation is not None else ()
-    pool = load_pool(books, desk.rules, now)
-    following = [
-        start for slot in slots for start, finish in pool.reserved(slot, course.id) if finish > session.ends_at
-    ]
-    latest = min(following, default=None)
-    if latest is None or until <= latest - desk.rules.turnover:
+    could = load_pool(books, desk.rules, now).free_until(slots, session.ends_at, desk.rules.turnover, course.id)
+    if could is None or until <= could:
         return None
-    could = latest - desk.rules.turnover
     if could <= session.ends_at:
         return Deny("reserved", "Its GPUs are reserved right after this session, so there is no more time for it.")
     return Deny("reserved", f"Its GPUs are reserved afterwards; it could last until {_clock(could)}.")

@@ -200,7 +200,7 @@ def _plan(desk: Desk, books: Books, was: Session, wanted: Change, now: datetime)
     if isinstance(found, NoFit | Deny):
         return found
     reservation, shortened = found
-    latest = _free_until(pool, reservation.slots, session.ends_at, desk, course.id)
+    latest = pool.free_until(reservation.slots, session.ends_at, desk.rules.turnover, course.id)
     moved = tuple(_lasting(seat, session, latest) for seat in moved)
     return Changed(was, replace(session, reservation=reservation.id), reservation, shortened, prolonged=moved)
 
@@ -245,18 +245,12 @@ def _lengthen(
     reservation = None
     if held is not None:
         pool.put_reservation(replace(held, cancelled=True))
-        latest = _free_until(pool, held.slots, was.ends_at, desk)
+        latest = pool.free_until(held.slots, was.ends_at, desk.rules.turnover)
         if latest is not None and session.ends_at > latest:
             return _no_longer(latest, was, pool, held.slots, session, desk)
         reservation = replace(held, ends_at=session.ends_at)
     leases = tuple(_with_end(desk, books, pool, was, session, reservation))
     return Changed(was, session, reservation, (), leases)
-
-
-def _free_until(pool: Pool, slots: Sequence[str], since: datetime, desk: Desk, course: str = "") -> datetime | None:
-    """Tell until when slots are reserved for nobody, or for nobody but a course; None for ever."""
-    starts = [start for slot in slots for start, end in pool.reserved(slot, course) if end > since]
-    return min(starts) - desk.rules.turnover if starts else None
 
 
 def _no_longer(latest: datetime, was: Session, pool: Pool, slots: Sequence[str], session: Session, desk: Desk) -> Deny:
@@ -288,7 +282,7 @@ def _with_end(
         if end > lease.ends_at:
             # What sits beside what is reserved has it as long as nobody else does, or waits.
             beside = not own.issuperset(lease.slots)
-            free = _free_until(pool, lease.slots, lease.ends_at, desk, "" if beside else was.course)
+            free = pool.free_until(lease.slots, lease.ends_at, desk.rules.turnover, "" if beside else was.course)
             end = lease.ends_at if beside and pool.queue else max(lease.ends_at, min(end, free or end))
         if end != lease.ends_at and (end < lease.ends_at or lease.ends_at >= was.ends_at - desk.rules.shortest):
             found.append(replace(lease, ends_at=end, warned=None))

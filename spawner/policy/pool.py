@@ -7,7 +7,7 @@ changes it event by event, so that 1,000 GPUs cost a decision no more than the f
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from .gpus import Slot, SlotKind
@@ -337,6 +337,21 @@ class Pool:
         if not entries:
             return []
         return [(start, end) for start, end, whose in entries if not course or whose != course]
+
+    def free_until(
+        self, slots: Iterable[str], since: datetime, turnover: timedelta, course: str = ""
+    ) -> datetime | None:
+        """Tell until when slots can be held that are held at `since`; None for ever.
+
+        Parameters
+        ----------
+        turnover
+            How long before a reservation begins its slots are free.
+        course
+            Whose own reservations do not count.
+        """
+        starts = [start for slot in slots for start, end in self.reserved(slot, course) if end > since]
+        return min(starts) - turnover if starts else None
 
     def seats(self, course: str, now: datetime) -> set[str]:
         """Give the slots that a course has reserved for now."""
