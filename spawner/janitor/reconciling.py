@@ -54,15 +54,16 @@ def carry_out(post: Post, planned: list[Repair]) -> list[Outcome]:
     """Carry out a plan; a lease is not closed while a container of it could not be removed."""
     outcomes: list[Outcome] = []
     still_there: set[str] = set()  # containers, and the leases that their labels name; one that was adopted has another
-    released = {repair.lease.id: repair.lease for repair in planned if isinstance(repair, Release)}
+    releases = [repair for repair in planned if isinstance(repair, Release)]
+    released = {name: repair for repair in releases for name in (repair.lease.id, repair.lease.container) if name}
     for repair in planned:
         if isinstance(repair, Release) and still_there & {repair.lease.id, repair.lease.container}:
             outcomes.append(Outcome(repair, done=False, problem="its container could not be removed"))
             continue
         try:
             if isinstance(repair, Remove):
-                lease = released.get(repair.container.lease)
-                if lease is not None and not repairs.unchanged(post.desk, lease):
+                release = released.get(repair.container.id) or released.get(repair.container.lease)
+                if release is not None and not repairs.note_end(post.desk, release):
                     # The hub is at it: it reads the container's finish time before it removes it.
                     outcomes.append(Outcome(repair, done=False))
                     continue

@@ -54,10 +54,19 @@ def apply(desk: Desk, repair: Repair) -> bool:
     return False
 
 
-def unchanged(desk: Desk, lease: Lease) -> bool:
-    """Tell whether a lease still is what a plan was made for."""
-    with desk.ledger.reading() as books:
-        return _if_unchanged(books, lease) is not None
+def note_end(desk: Desk, repair: Release) -> bool:
+    """Note when a server ended, before its container is removed; False if something else has happened to its lease.
+
+    The engine knows the time no more once the container is gone, and the hub may close the lease first, or another
+    janitor after this one was killed.
+    """
+    with desk.ledger.transaction() as books:
+        lease = _if_unchanged(books, repair.lease)
+        if lease is None:
+            return False
+        if repair.ended_at is not None:
+            _saw(books, lease, repair.ended_at, desk.clock())
+        return True
 
 
 def _if_unchanged(books: Books, lease: Lease) -> Lease | None:
@@ -98,8 +107,13 @@ def _seen(desk: Desk, repair: Seen) -> bool:
         lease = books.leases.get(repair.lease.id)
         if lease is None or lease.state is not LeaseState.ACTIVE:
             return False
-        seen = max(lease.seen_at or repair.at, min(repair.at, now))  # never taken back, whatever clocks do
-        return books.leases.update(replace(lease, seen_at=seen, container=repair.container.id), lease)
+        return _saw(books, replace(lease, container=repair.container.id), repair.at, now)
+
+
+def _saw(books: Books, lease: Lease, ran_until: datetime, now: datetime) -> bool:
+    """Note until when a lease's container surely ran; never taken back, whatever clocks do."""
+    seen = max(lease.seen_at or ran_until, min(ran_until, now))
+    return books.leases.update(replace(lease, seen_at=seen), lease)
 
 
 def _adopt(desk: Desk, repair: Adopt) -> bool:

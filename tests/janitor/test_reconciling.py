@@ -1,6 +1,7 @@
 """The ledger against a real engine: looked at, repaired, and let alone where nothing is known."""
 
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from spawner.janitor.reconciling import carry_out, describe, needed, plan
 from spawner.janitor.tasks import expiry_steps, reconcile_steps
 from spawner.operations import leases, repairs
 from spawner.policy.leases import Lease, LeaseState
+from spawner.policy.reconcile import Release, Remove
 
 from ..support.api_hub import ApiHub
 from ..support.flaky_engine import FlakyEngine, flaky_engine
@@ -128,6 +130,54 @@ def test_a_container_that_died_is_removed_and_its_time_booked(
     assert finished is not None
     assert abs(row.ended_at - finished) <= timedelta(milliseconds=1)
     assert planned(watch) == []
+
+
+def _is_over(watch: Watch, lease: Lease) -> None:
+    """As the hub notes it when it finds no container any more."""
+    leases.release(watch.office.desk, lease.id, "stopped")
+    leases.close(watch.office.desk, lease.id, None)
+
+
+def _nobody(watch: Watch, lease: Lease) -> None:
+    """As a janitor that does not live to close the lease."""
+
+
+@pytest.mark.parametrize("then", [_is_over, _nobody])
+@pytest.mark.parametrize("adopted", [False, True])
+def test_its_end_is_known_to_whoever_closes_the_lease_once_the_container_is_gone(
+    watch: Watch, start: Start, client: docker.APIClient, then: Callable[[Watch, Lease], None], adopted: bool
+) -> None:
+    lease, container = active(watch, start)
+    if adopted:
+        leases.close(watch.office.desk, lease.id, None)
+        assert repair(watch) == [("Adopt", True, "")]
+        found = leases.of_server(watch.office.desk, "ann", "")
+        assert found is not None
+        lease = found
+    time.sleep(1)
+    client.kill(container)
+    eventually(lambda: existing(watch) == {(container, False)})
+    finished = observe(client, watch.post.hub_id)[0].finished_at
+    assert finished is not None
+    repaired = plan(watch.post)
+    assert [type(one) for one in repaired] == [Remove, Release]
+
+    class Cut(Exception):
+        pass
+
+    def removed(*_: object) -> None:
+        then(watch, lease)
+        raise Cut
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repairs, "note_removed", removed)
+        with pytest.raises(Cut):
+            carry_out(watch.post, repaired)
+    assert existing(watch) == set()
+    repair(watch)
+    row = watch.office.booked()[-1]
+    assert row.lease == lease.id
+    assert abs(row.ended_at - finished) <= timedelta(milliseconds=1)
 
 
 def test_no_slot_is_free_while_its_container_could_not_be_removed(

@@ -181,7 +181,6 @@ def test_a_plan_that_is_out_of_date_does_nothing(office: Office, kind: str, mean
     office.fit(gpus(1))
     repair, _ = KINDS[kind](office)
     assert isinstance(repair, Activate | Release)
-    assert repairs.unchanged(office.desk, repair.lease)
     match meanwhile:
         case "activated":
             leases.activate(office.desk, repair.lease.id, "beef", NOW)
@@ -190,9 +189,24 @@ def test_a_plan_that_is_out_of_date_does_nothing(office: Office, kind: str, mean
         case "closed":
             leases.close(office.desk, repair.lease.id, None)
     before = office.tables()
-    assert not repairs.unchanged(office.desk, repair.lease)
     assert not repairs.apply(office.desk, repair)
     assert {name for name, rows in office.tables().items() if rows != before[name]} <= {"pool"}
+
+
+def test_an_end_is_noted_before_anything_is_removed_and_only_once(office: Office) -> None:
+    office.fit(gpus(1))
+    lease = office.running("ann")
+    office.wait(2 * MINUTE)
+    over = Release(lease, office.clock.now - MINUTE, "container_gone")
+    assert repairs.note_end(office.desk, over)
+    assert office.lease(lease.id) == replace(lease, seen_at=over.ended_at)
+    assert repairs.note_end(office.desk, replace(over, ended_at=None)), "a start that came to nothing has no end"
+    leases.release(office.desk, lease.id, "stopped")
+    assert not repairs.note_end(office.desk, over)
+    leases.close(office.desk, lease.id, None)
+    assert not repairs.note_end(office.desk, over)
+    [row] = office.booked()
+    assert row.ended_at == over.ended_at
 
 
 @pytest.mark.parametrize("why_not", ["held", "unknown", "has a lease"])
