@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from ..support import nvml
 from ..support.lease_hub import LeaseHub, answer, message
@@ -172,6 +172,24 @@ def test_a_hub_that_goes_and_comes_back(serve: Callable[..., Lab], hub: LeaseHub
     expect(toast(page, "The hub was restarted.")).to_be_visible(timeout=60_000)
     expect(item).to_have_text(re.compile("1 h 06 min left$"))
     assert "Traceback" not in lab.log
+
+
+def test_a_part_that_is_lost_on_its_way_is_fetched_again(serve: Callable[..., Lab], hub: LeaseHub, page: Page) -> None:
+    # As a browser loses what it loads when its computer changes networks.
+    lab = serve(**SIMULATED)
+    lost: list[str] = []
+
+    def lose(route: Route) -> None:
+        if len(lost) < 2:
+            lost.append(route.request.url)
+            route.abort("internetdisconnected")
+        else:
+            route.fallback()
+
+    page.context.route("**/berth-lab/static/words.js*", lose)
+    open_lab(page, lab)
+    expect(page.locator(STATUS)).to_have_text(re.compile("left$"), timeout=30_000)
+    assert len(lost) == 2
 
 
 def test_a_hub_without_leases_leaves_no_trace(serve: Callable[..., Lab], hub: LeaseHub, page: Page) -> None:

@@ -1,9 +1,12 @@
 """Debian's Chromium, driven by Playwright, that reaches this machine only."""
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
+import subprocess
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -17,6 +20,7 @@ from playwright.sync_api import Error as PlaywrightError
 from .npm import npm_ci
 
 AXE = Path(__file__).with_name("axe")
+_NO_NETLINK = Path(__file__).with_name("no_netlink.c")
 
 
 def chromium_path() -> str | None:
@@ -47,9 +51,19 @@ def _launch(kind: BrowserType) -> Browser:
         executable_path=chromium_path(),
         # In a container /dev/shm may hold 64 MiB only, and a page of JupyterLab that finds no room there crashes.
         args=["--no-sandbox", "--disable-background-networking", "--disable-dev-shm-usage", mark],
+        env={**os.environ, "LD_PRELOAD": str(Path(_without_netlink().name, "no_netlink.so"))},
     )
     _MARKS[browser] = mark
     return browser
+
+
+@functools.cache
+def _without_netlink() -> "tempfile.TemporaryDirectory[str]":
+    """Compile what keeps Chromium from hearing of networks that come and go."""
+    directory = tempfile.TemporaryDirectory()
+    made = Path(directory.name, _NO_NETLINK.name).with_suffix(".so")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(made), str(_NO_NETLINK)], check=True)
+    return directory
 
 
 def _alive(browser: Browser) -> Browser:

@@ -11,6 +11,7 @@
     '@jupyterlab/ui-components',
     '@lumino/widgets'
   ];
+  const PAUSES = [300, 1000, 3000]; // milliseconds; JupyterLab shows nothing before all of its extensions are there
   const here = new URL('.', document.currentScript.src);
   let scope = null;
 
@@ -28,12 +29,25 @@
     return (await versions[version].get())();
   }
 
+  /** Import a module, again where that fails: a browser drops what it loads when its computer changes networks. */
+  async function imported(url, pauses) {
+    try {
+      return await import(url);
+    } catch (error) {
+      if (!pauses.length) {
+        throw error;
+      }
+      await new Promise(resolve => setTimeout(resolve, pauses[0]));
+      return imported(url, pauses.slice(1));
+    }
+  }
+
   async function get(module) {
     if (module !== './extension') {
       throw new Error(`Module "${module}" does not exist in container.`);
     }
     const [{ plugin }, ...libraries] = await Promise.all([
-      import(new URL('plugin.js', here).href),
+      imported(new URL('plugin.js', here).href, PAUSES),
       ...LIBRARIES.map(shared)
     ]);
     const lab = Object.assign({}, ...libraries.map((library, at) => ({ [LIBRARIES[at].split('/')[1]]: library })));
