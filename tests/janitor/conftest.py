@@ -19,8 +19,10 @@ from spawner.ledger import Ledger
 from spawner.settings import Settings
 
 from ..support.api_hub import TOKEN, ApiHub, api_hub
+from ..support.class_hub import ClassHub, class_hub
 from ..support.ledgers import copied, sqlite_template
 from ..support.office import NOW, Office
+from .school import School, book
 
 __all__ = ["sqlite_template"]
 
@@ -99,3 +101,17 @@ def watch(office: Office, nowhere: docker.APIClient, hub: ApiHub, tmp_path: Path
     with contextlib.suppress(KeyError):
         watchdog._OVER.clear()
     watchdog._BOUND.clear()
+
+
+@pytest.fixture
+def hub_of_classes(office: Office) -> Iterator[ClassHub]:
+    with class_hub(office.clock) as hub:
+        yield hub
+
+
+@pytest.fixture
+def school(office: Office, hub_of_classes: ClassHub, nowhere: docker.APIClient, tmp_path: Any) -> School:
+    settings = Settings(state_dir=tmp_path / "state", classes={"starts_at_once": 2})
+    speaker = Hub(hub_of_classes.api_url, hub_of_classes.url, TOKEN)
+    post = Post(office.desk, nowhere, "0a1b2c3d", settings, hub=speaker)
+    return School(office, hub_of_classes, post, book(office))

@@ -21,9 +21,7 @@ from spawner.policy.names import exam_volume_name, home_volume_name
 from ..support.class_hub import ClassHub
 from ..support.office import HOUR, Office
 from ..support.tiny_image import ensure_tiny_image, remove_traces
-from .test_classes import COURSE, School, book, hub_of_classes, school
-
-__all__ = ["hub_of_classes", "school"]
+from .school import COURSE, School, book
 
 pytestmark = pytest.mark.docker
 
