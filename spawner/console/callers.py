@@ -153,9 +153,8 @@ def caller_of(
         raise SignInNeeded
     missing = [scope for scope in needed.scopes if scope not in caller.scopes]
     if missing:
-        raise Problem(
-            403, "scope_missing", f"This takes {' and '.join(missing)}, which you do not have.", scope=missing[0]
-        )
+        takes = f"This takes {' and '.join(missing)}, which you do not have. An admin of the hub can give it to you."
+        raise Problem(403, "scope_missing", takes, scope=missing[0])
     return caller
 
 

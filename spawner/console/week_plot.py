@@ -164,17 +164,24 @@ class WeekPlotter:
             Markup('<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>').format(_number(100 * hour / 24))
             for hour in _HOURS[1:-1]
         ]
+        names = []
         for block in blocks:
             box = [_number(100 * one) for one in (block.left, block.top, block.width, block.height)]
-            words = Markup('<text x="3" y="1.05em">{}</text>').format(block.name) if block.width >= _NARROW else ""
             parts.append(
                 Markup(
                     '<svg x="{}%" y="{}%" width="{}%" height="{}%"><title>{}</title>'
-                    '<rect class="{}" width="100%" height="100%"/>{}</svg>'
-                ).format(*box, block.title, block.css, words)
+                    '<rect class="{}" width="100%" height="100%"/></svg>'
+                ).format(*box, block.title, block.css)
             )
+            if block.name and block.width >= _NARROW:
+                names.append(
+                    Markup(
+                        '<svg x="{}%" y="{}%" width="{}%" height="{}%"><text x="3" y="1.05em">{}</text></svg>'
+                    ).format(*box, block.name)
+                )
         if now is not None:
             parts.append(Markup('<line class="now" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>').format(_number(100 * now)))
+        parts += names  # last, lest that line strike them out
         return Markup("").join(parts)
 
     def _legend(self, found: KindCapacity) -> Markup:

@@ -279,6 +279,12 @@ def test_files_and_collections(console: ConsoleStand, session: Session) -> None:
     assert "in 0 of 14 homes · 14 are still to come" in words(sent.text)
     missing = tom.post(path(session, "/files"), data={"csrf": tom.form_token})
     assert (missing.status_code, "Choose a file." in missing.text) == (422, True)
+    settings = f'href="{PREFIX}courses/ml/edit"'
+    for name, may_set in (("ines", True), ("tom", False)):
+        page = console.signed_in(name).get(path(session, "/collect")).text
+        assert "No folder to collect" in page
+        assert (settings in page) == may_set
+    tom = console.signed_in("tom")
     refused = send(tom, path(session, "/collect"))
     assert (refused.status_code, "names no folder" in refused.text) == (409, True)
     courses.change(console.office.desk, "ml", "ines", collect="week1")

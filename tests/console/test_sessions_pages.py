@@ -468,7 +468,7 @@ def test_a_week_in_which_clocks_change(taught: ConsoleStand) -> None:
     answer = sessions.book(taught.office.desk, Plan("art", [(made, made + 3 * HOUR)], 2, lead=timedelta(0)), "ida")
     assert isinstance(answer, Planned)
     page = reader(taught, "ida", "Europe/Berlin").get("calendar?week=2027-03-28").text
-    blocks = re.findall(r'<svg x="0%" y="([\d.]+)%" width="50%" height="([\d.]+)%">', page)
+    blocks = re.findall(r'<svg x="0%" y="([\d.]+)%" width="50%" height="([\d.]+)%"><title>', page)
     assert blocks == [("4.17", "4.17"), ("12.5", "8.33")]  # 1 to 2, and 3 to 5
 
 

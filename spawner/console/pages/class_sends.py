@@ -151,7 +151,7 @@ def _collected(
 ) -> Response:
     return _render(
         request, here, found, session, "class_board/collect.html", status,
-        collected=collections.latest(collections.listing(here.desk, session.id)), trouble=trouble,
+        collected=collections.latest(collections.listing(here.desk, session.id)), within=found, trouble=trouble,
     )  # fmt: skip
 
 
