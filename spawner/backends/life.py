@@ -32,6 +32,17 @@ class LeasedDockerSpawner(GpuLeaseMixin, DockerSpawner):
     """The base of `TensorFlowSpawner`, which says how a container is made and started."""
 
     object_id: str
+    _notifying: "asyncio.Future[int | None] | None" = None
+
+    async def poll_and_notify(self) -> int | None:
+        """Poll, and let the hub deal with a server that has ended; who asks meanwhile waits for that, too.
+
+        JupyterHub's own tells a second who asks that the server is over while the hub, told by the first, still ends
+        it. A start that comes then, as of somebody whose server has just crashed, would be ended in its middle.
+        """
+        if self._notifying is None or self._notifying.done():
+            self._notifying = asyncio.ensure_future(super().poll_and_notify())
+        return await asyncio.shield(self._notifying)
 
     async def _remove(self) -> None:
         # By name only where nobody knows whether there is one: under this name there may be a later start's by now.

@@ -50,6 +50,33 @@ async def test_its_end_is_heard_at_once(client: docker.APIClient, make_spawner: 
         assert await heard.get()
 
 
+async def test_whoever_hears_of_an_end_waits_until_the_hub_has_dealt_with_it(
+    client: docker.APIClient, make_spawner: MakeSpawner
+) -> None:
+    """Else a start that finds the server dead begins while the hub still ends it, and that ends the new one."""
+    spawner = make_spawner()
+    await spawner.start()
+    began, over = asyncio.Event(), asyncio.Event()
+
+    async def end() -> None:
+        began.set()
+        await over.wait()
+
+    spawner.add_poll_callback(end)
+    client.kill(spawner.object_id)
+    client.wait(spawner.object_id)
+    first = asyncio.ensure_future(spawner.poll_and_notify())
+    await began.wait()
+    second, third = (asyncio.ensure_future(spawner.poll_and_notify()) for _ in range(2))
+    await asyncio.sleep(0.5)
+    third.cancel()
+    assert not first.done()
+    assert not second.done()
+    over.set()
+    assert (await first, await second) == (137, 137)
+    assert await spawner.poll_and_notify() == 137
+
+
 async def test_a_server_that_somebody_removed(client: docker.APIClient, make_spawner: MakeSpawner) -> None:
     spawner = make_spawner()
     await spawner.start()
