@@ -53,6 +53,11 @@ def processes() -> Iterator[Process]:
             yield Process.parse(path.read_text(encoding="utf-8", errors="replace"))
 
 
+def process_seconds(pid: int) -> float:
+    """Give the CPU seconds of a process so far."""
+    return Process.parse(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")).seconds
+
+
 def engine_pids() -> frozenset[int]:
     """Find the engine's processes: a further engine, in a network namespace of its own, is not the one measured."""
     here = Path("/proc/self/ns/net").readlink()
