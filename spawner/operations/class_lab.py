@@ -72,9 +72,8 @@ def lesson(desk: Desk, user: str, server: str, *, ask: bool = True) -> Lesson | 
         if found is None:
             return None
         course, session, role, seat = found
-        member = books.courses.member(course.id, user)
-        asked = ask and member is not None and member.role is Role.STUDENT and member.agreed_at is None
         pushes = books.handouts.pushes(course.id)
+        member = books.courses.member(course.id, user) if pushes else None
         taken = {one.push: one for one in books.handouts.deliveries([push.id for push in pushes], user)}
         since = session.starts_at - session.lead
         found_now = Lesson(
@@ -91,6 +90,7 @@ def lesson(desk: Desk, user: str, server: str, *, ask: bool = True) -> Lesson | 
     if not pushes:
         return found_now
     sent = handouts.pushes_for(desk, course.id, user, session.id, ask=ask)
+    asked = ask and member is not None and member.role is Role.STUDENT and member.agreed_at is None
     if sent or not asked:
         return replace(found_now, pushes=sent)
     return replace(found_now, withheld=len(handouts.pushes_for(desk, course.id, user, session.id, ask=False)))

@@ -28,6 +28,7 @@ from spawner.policy.names import home_volume_name
 from spawner.policy.reconcile import Grace, Seen, reconcile
 from spawner.settings import LeaseSettings, LimitSettings
 
+from ..support.berth import environment_of
 from ..support.flaky_engine import FlakyEngine
 from ..support.slots import gpus
 from ..support.waiting import soon
@@ -116,7 +117,7 @@ async def test_a_server_with_a_gpu_from_start_to_stop(
     assert (lease.state, lease.user, lease.container) == (LeaseState.ACTIVE, "ann", spawner.object_id)
     assert answer["Config"]["Labels"]["berth.lease"] == lease.id
     assert answer["Config"]["Labels"]["berth.slots"] == ",".join(lease.slots)
-    environment = dict(entry.split("=", 1) for entry in answer["Config"]["Env"])
+    environment = environment_of(answer)
     assert environment["BERTH_GPU_COUNT"] == "1"
     assert environment["BERTH_GPU_SIMULATED"] == "1"
     assert environment["BERTH_SIMULATED_GPUS"] == lease.slots[0]

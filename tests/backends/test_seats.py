@@ -24,6 +24,7 @@ from spawner.policy.model import AtEnd
 from spawner.policy.names import exam_network_name
 from spawner.settings import LeaseSettings, LimitSettings
 
+from ..support.berth import environment_of
 from ..support.slots import gpus
 from ..support.tiny_image import run_inside
 from .conftest import MakeSpawner
@@ -104,7 +105,7 @@ def inside(client: docker.APIClient, spawner: Any, *command: str) -> str:
 
 def environment(client: docker.APIClient, spawner: Any) -> dict[str, str]:
     answer = client.inspect_container(spawner.object_id)
-    return dict(entry.split("=", 1) for entry in answer["Config"]["Env"])
+    return environment_of(answer)
 
 
 async def refused(spawner: Any) -> SpawnException:

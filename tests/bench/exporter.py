@@ -30,6 +30,7 @@ from ..support.nvml import GIB, StubScript
 from ..support.ports import free_ports
 from ..support.processes import process, wait_for_http
 from ..support.tiny_image import ensure_tiny_image, remove_traces
+from .clocks import process_seconds
 
 ROOT = Path(__file__).parents[2]
 INTERVAL = 15  # seconds between two scrapes, for the share of a core
@@ -79,11 +80,6 @@ class Line:
     cpu: float
     share: float
     memory: float
-
-
-def cpu_seconds(pid: int) -> float:
-    words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def most_memory(pid: int) -> float:
@@ -182,16 +178,16 @@ def measure(directory: Path, client: docker.APIClient, hub_id: str, gpus: int, r
         pid, port = opened.enter_context(exporter(directory, hub_id, script))
         for _ in range(10):
             scrape(port)
-        idle, idle_since = cpu_seconds(pid), time.monotonic()
+        idle, idle_since = process_seconds(pid), time.monotonic()
         time.sleep(10)
-        idle_rate = (cpu_seconds(pid) - idle) / (time.monotonic() - idle_since)
-        before = cpu_seconds(pid)
+        idle_rate = (process_seconds(pid) - idle) / (time.monotonic() - idle_since)
+        before = process_seconds(pid)
         for _ in range(rounds):
             began = time.perf_counter()
             scrape(port)
             took.append((time.perf_counter() - began) * 1e3)
             time.sleep(0.02)
-        cpu = (cpu_seconds(pid) - before) / rounds
+        cpu = (process_seconds(pid) - before) / rounds
         cuts = statistics.quantiles(took, n=100)
         on_gpus = gpus * min(PER_GPU, len(pids))
         return Line(

@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 
 from spawner.engine.containers import SERVER_LABEL
-from spawner.engine.view import HUB_LABEL
 from spawner.operations import courses, seats, sessions
 from spawner.operations.desk import utc_now
 from spawner.operations.sessions import Plan, Planned
@@ -29,7 +28,7 @@ from spawner.policy.classes import Course, Role, SeatState, seat_state
 from spawner.policy.names import container_name
 from spawner.settings import DEFAULT_IMAGE
 
-from ..support.berth import Berth, deployment, eventually
+from ..support.berth import Berth, containers_of, deployment, environment_of, eventually
 from ..support.ledger_of import ledger_of, loops
 from ..support.tiny_image import ensure_tiny_image
 from .questions import Questions, ask
@@ -110,17 +109,16 @@ def of_berth(directory: Path, image: str, students: list[str]) -> Warmed:
         found.quiet = [_start_and_stop(side, f"quiet{number}") for number in range(_QUIET_STARTS)]
         with _others(side, found):
             _teach(berth, students, found)
-        found.questions = ask(berth.url, pid, _tokens(hub_id))
+        found.questions = ask(berth.url, pid, _tokens(berth))
     return found
 
 
-def _tokens(hub_id: str) -> list[str]:
+def _tokens(berth: Berth) -> list[str]:
     """Give the seats' servers' tokens, from their environments."""
     client = docker.from_env()
-    seats_there = client.containers.list(filters={"label": [f"{HUB_LABEL}={hub_id}", f"{SERVER_LABEL}=bench"]})
-    environments = [dict(entry.split("=", 1) for entry in one.attrs["Config"]["Env"]) for one in seats_there]
+    there = [environment_of(one.attrs) for one in containers_of(client, berth) if one.labels[SERVER_LABEL] == "bench"]
     client.close()
-    return [environment["JUPYTERHUB_API_TOKEN"] for environment in environments]
+    return [environment["JUPYTERHUB_API_TOKEN"] for environment in there]
 
 
 def _teach(berth: Berth, students: list[str], found: Warmed) -> None:

@@ -9,7 +9,7 @@ import docker
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ..support.berth import Berth, containers_of, deployment, eventually
+from ..support.berth import Berth, containers_of, deployment, environment_of, eventually
 from ..support.browser import inaccessible, visitor
 
 pytestmark = [pytest.mark.docker, pytest.mark.image, pytest.mark.hub, pytest.mark.browser]
@@ -41,7 +41,7 @@ def _sign_in(page: Page, berth: Berth, user: str) -> None:
 
 def _environment(engine: docker.DockerClient, berth: Berth) -> dict[str, str]:
     [container] = containers_of(engine, berth, "ann")
-    return dict(entry.split("=", 1) for entry in container.attrs["Config"]["Env"])
+    return environment_of(container.attrs)
 
 
 def test_a_day_with_a_gpu(hub: Berth, engine: docker.DockerClient, browser: Browser, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from spawner.operations.sessions import Plan, Planned
 from spawner.policy.classes import Course, Role, Seat, Session
 from spawner.policy.handouts import Kind, Push
 
-from ..support.berth import Berth, containers_of, deployment, eventually
+from ..support.berth import Berth, containers_of, deployment, environment_of, eventually
 from ..support.ledger_of import ledger_of
 
 pytestmark = [pytest.mark.hub, pytest.mark.docker, pytest.mark.image]
@@ -67,7 +67,7 @@ def session(berth: Berth) -> Session:
 def token(berth: Berth, engine: docker.DockerClient) -> str:
     """The seat's own."""
     [container] = containers_of(engine, berth, "ann")
-    environment = dict(entry.split("=", 1) for entry in container.attrs["Config"]["Env"])
+    environment = environment_of(container.attrs)
     return str(environment["JUPYTERHUB_API_TOKEN"])
 
 

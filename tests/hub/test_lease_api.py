@@ -16,7 +16,7 @@ from spawner.operations.desk import Desk
 from spawner.policy.leases import Lease
 from spawner.settings import LeaseSettings, LimitSettings
 
-from ..support.berth import Berth, containers_of, deployment, eventually
+from ..support.berth import Berth, containers_of, deployment, environment_of, eventually
 
 pytestmark = [pytest.mark.hub, pytest.mark.docker, pytest.mark.image]
 
@@ -66,7 +66,7 @@ class Asker:
 def _server(berth: Berth, engine: docker.DockerClient, name: str) -> Asker:
     """Ask as a server of ann's, with the token that is in its environment."""
     for container in containers_of(engine, berth, "ann"):
-        environment = dict(entry.split("=", 1) for entry in container.attrs["Config"]["Env"])
+        environment = environment_of(container.attrs)
         if container.labels["berth.server"] == name:
             return Asker(berth.url, environment["JUPYTERHUB_API_TOKEN"])
     raise AssertionError(f"no container of {name!r}")

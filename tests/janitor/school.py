@@ -20,6 +20,7 @@ from spawner.policy.handouts import Kind
 
 from ..support.class_hub import ClassHub
 from ..support.office import HOUR, MINUTE, NOW, Office
+from ..support.slots import gpus
 
 SECOND = timedelta(seconds=1)
 STUDENTS = ("ann", "bob", "cyd", "dan")
@@ -35,6 +36,7 @@ class School:
     hub: ClassHub
     post: Post
     session: Session
+    course: Course = COURSE
     checks: bool = True
 
     def turn(self, *looks: Look) -> list[str]:
@@ -88,6 +90,25 @@ class School:
         self.settle()
         assert set(self.states().values()) == {SeatState.WORKING}
 
+    def on_gpus(self, count: int, **course: Any) -> None:
+        """Let the same people meet in another course, ``gp``, each seat of which has one of so many GPUs."""
+        self.office.fit(gpus(count))
+        self.course = replace(COURSE, id="gp", gpus=1, profile="gpu", **course)
+        self.session = book(self.office, self.course, count)
+
+    def lease(self, user: str = "ann") -> str:
+        """Start a seat's server with GPUs, until its session's end."""
+        hours = (self.session.ends_at - self.office.clock.now) / HOUR
+        answer = leases.acquire(self.office.desk, self.course.seat(user, hours))
+        assert isinstance(answer, Granted), answer
+        return leases.activate(self.office.desk, answer.lease.id, f"container-{user}", self.office.clock.now).id
+
+    def sit(self, user: str = "ann") -> str:
+        """Do that, and let the hub know of it."""
+        self.hub.users |= {user}
+        self.hub.run(user, self.course.id)
+        return self.lease(user)
+
     def at(self, minutes: float) -> None:
         """Go to some minutes after the session's start, or before."""
         self.office.clock.now = self.session.starts_at + minutes * MINUTE
@@ -103,11 +124,3 @@ def book(office: Office, course: Course = COURSE, seats_: int = 4, **plan: Any) 
     answer = sessions.book(office.desk, Plan(course.id, [(NOW + 2 * HOUR, NOW + 4 * HOUR)], seats_, **plan), "ines")
     assert isinstance(answer, Planned), answer
     return answer.sessions[0]
-
-
-def seat_lease(office: Office, course: Course, session: Session, user: str = "ann") -> str:
-    """Start a seat's server with GPUs, until its session's end."""
-    hours = (session.ends_at - office.clock.now) / HOUR
-    answer = leases.acquire(office.desk, course.seat(user, hours))
-    assert isinstance(answer, Granted), answer
-    return leases.activate(office.desk, answer.lease.id, f"container-{user}", office.clock.now).id

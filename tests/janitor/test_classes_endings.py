@@ -14,8 +14,7 @@ from spawner.policy.leases import LeaseState
 from spawner.policy.model import AtEnd
 
 from ..support.office import MINUTE
-from ..support.slots import gpus
-from .school import COURSE, SECOND, STUDENTS, School, book, seat_lease
+from .school import COURSE, SECOND, STUDENTS, School, book
 
 
 def test_seats_are_told_and_stopped(school: School) -> None:
@@ -117,13 +116,9 @@ def test_an_exam_that_is_called_off_is_collected_before_its_seats_stop(school: S
 
 def test_gpus_are_back_within_a_minute(school: School) -> None:
     office = school.office
-    office.fit(gpus(1))
-    course = replace(COURSE, id="gp", gpus=1, profile="gpu", collect="homework")
-    school.session = book(office, course, 1)
+    school.on_gpus(1, collect="homework")
     office.clock.now = school.session.starts_at
-    lease = seat_lease(office, course, school.session)
-    school.hub.users |= {"ann"}
-    school.hub.run("ann", "gp")
+    lease = school.sit()
     school.settle(seat_steps)
     # A lease warns of its own end, at some of the minutes.
     school.at(110)
@@ -145,13 +140,9 @@ def test_gpus_are_back_within_a_minute(school: School) -> None:
 
 def test_where_the_classs_loop_does_not_end_a_lease_another_does(school: School) -> None:
     office = school.office
-    office.fit(gpus(1))
-    course = replace(COURSE, id="gp", gpus=1, profile="gpu")
-    school.session = book(office, course, 1)
+    school.on_gpus(1)
     office.clock.now = school.session.starts_at
-    lease = seat_lease(office, course, school.session)
-    school.hub.users |= {"ann"}
-    school.hub.run("ann", "gp")
+    lease = school.sit()
     office.clock.now = school.session.ends_at + 60 * SECOND
     school.turn(expiry_steps)
     assert office.lease(lease).state is LeaseState.RELEASING
@@ -173,13 +164,9 @@ def test_a_class_that_goes_on_without_gpus(school: School) -> None:
 @pytest.mark.parametrize("how", ["429", "500", "killed"])
 def test_a_seat_goes_on_without_gpus_whatever_happens_once(school: School, how: str) -> None:
     office, hub = school.office, school.hub
-    office.fit(gpus(1))
-    course = replace(COURSE, id="gp", gpus=1, profile="gpu", at_end=AtEnd.CPU)
-    school.session = book(office, course, 1)
+    school.on_gpus(1, at_end=AtEnd.CPU)
     office.clock.now = school.session.starts_at
-    seat_lease(office, course, school.session)
-    hub.users |= {"ann"}
-    hub.run("ann", "gp")
+    school.sit()
     school.settle(seat_steps)
     office.clock.now = school.session.ends_at
     school.turn(ending_steps)
@@ -203,13 +190,9 @@ def test_a_seat_goes_on_without_gpus_whatever_happens_once(school: School, how: 
 
 def test_a_seat_that_cannot_go_on_is_over_in_the_end(school: School) -> None:
     office, hub = school.office, school.hub
-    office.fit(gpus(1))
-    course = replace(COURSE, id="gp", gpus=1, profile="gpu", at_end=AtEnd.CPU)
-    school.session = book(office, course, 1)
+    school.on_gpus(1, at_end=AtEnd.CPU)
     office.clock.now = school.session.starts_at
-    seat_lease(office, course, school.session)
-    hub.users |= {"ann"}
-    hub.run("ann", "gp")
+    school.sit()
     school.settle(seat_steps)
     office.clock.now = school.session.ends_at
     hub.starts = {"ann": ["500"] * 9}

@@ -13,8 +13,7 @@ from spawner.policy.classes import Late, Phase, Seat, SeatState, Wish
 from spawner.policy.model import Deny
 
 from ..support.office import HOUR, MINUTE
-from ..support.slots import gpus
-from .school import COURSE, STUDENTS, School, book, seat_lease
+from .school import COURSE, STUDENTS, School
 
 
 def test_what_the_hub_sees_of_a_seat(school: School) -> None:
@@ -166,13 +165,10 @@ def test_a_start_that_was_refused_is_not_noted(school: School, why: str) -> None
 
 def test_what_no_seat_needs_goes_back(school: School) -> None:
     office = school.office
-    office.fit(gpus(6))
-    course = replace(COURSE, id="gp", gpus=1, profile="gpu")
-    school.session = book(office, course, 6)
+    school.on_gpus(6)
     school.at(14)
     for user in STUDENTS:
-        seat_lease(office, course, school.session, user)
-        school.hub.run(user, "gp")
+        school.sit(user)
     school.settle()
     school.at(15)
     assert "give back GPUs of gp that no seat needs" in school.turn(seat_steps)
@@ -186,13 +182,11 @@ def test_what_no_seat_needs_goes_back(school: School) -> None:
 
 def test_more_time_makes_a_lease_longer(school: School) -> None:
     office = school.office
-    office.fit(gpus(1))
-    course = replace(COURSE, id="gp", gpus=1, profile="gpu")
-    school.session = book(office, course, 1)
+    school.on_gpus(1)
     school.at(1)
     until = school.session.ends_at + 20 * MINUTE
     assert isinstance(seat_wishes.give_time(office.desk, school.session.id, "ann", until, "ines"), Seat)
-    lease = seat_lease(office, course, school.session)
+    lease = school.lease()
     assert office.lease(lease).ends_at == school.session.ends_at
     school.turn(seat_steps)
     assert office.lease(lease).ends_at == until
@@ -200,11 +194,9 @@ def test_more_time_makes_a_lease_longer(school: School) -> None:
 
 def test_more_time_gives_way_to_another_class(school: School) -> None:
     office = school.office
-    office.fit(gpus(1))
-    course = replace(COURSE, id="gp", gpus=1, profile="gpu")
-    school.session = book(office, course, 1)
+    school.on_gpus(1)
     school.at(1)
-    lease = seat_lease(office, course, school.session)
+    lease = school.lease()
     end = school.session.ends_at
     assert isinstance(seat_wishes.give_time(office.desk, school.session.id, "ann", end + HOUR, "ines"), Seat)
     courses.create(office.desk, replace(COURSE, id="art", gpus=1), "eve")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,6 +152,11 @@ class Berth:
 def containers_of(client: docker.DockerClient, berth: Berth, user: str | None = None) -> list[Any]:
     labels = [f"{HUB_LABEL}={berth.state.hub_id}"] + ([f"berth.user={user}"] if user is not None else [])
     return list(client.containers.list(all=True, filters={"label": labels}, ignore_removed=True))
+
+
+def environment_of(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Read a container's environment from what the engine says of it."""
+    return dict(entry.split("=", 1) for entry in answer["Config"]["Env"])
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ import functools
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
 import uuid
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, BrowserContext, BrowserType, Page, Route, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
+from .compiling import compile_c
 from .npm import npm_ci
 
 AXE = Path(__file__).with_name("axe")
@@ -62,7 +62,7 @@ def _without_netlink() -> "tempfile.TemporaryDirectory[str]":
     """Compile what keeps Chromium from hearing of networks that come and go."""
     directory = tempfile.TemporaryDirectory()
     made = Path(directory.name, _NO_NETLINK.name).with_suffix(".so")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(made), str(_NO_NETLINK)], check=True)
+    compile_c(_NO_NETLINK, made, "-fPIC", "-shared")
     return directory
 
 

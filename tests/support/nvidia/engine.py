@@ -18,6 +18,7 @@ import docker
 import pytest
 
 from .. import nvml
+from ..compiling import compile_c
 from ..own_engine import OwnEngine, place_for_engine, why_not
 from ..tiny_image import ensure_tiny_image
 
@@ -78,7 +79,7 @@ class GpuEngine:
         if not self.client.images(f"{repository}:{tag}"):
             program = self.directory / "nvml-count"
             source = Path(__file__).with_name("nvml_count.c")
-            subprocess.run(["gcc", "-std=gnu11", "-Wall", "-Werror", "-o", str(program), str(source)], check=True)
+            compile_c(source, program)
             container = self.client.create_container(self.image)["Id"]
             self.client.put_archive(container, "/", _with_libraries(program))
             self.client.commit(container, repository, tag)

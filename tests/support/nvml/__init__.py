@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..compiling import compile_c
+
 SOURCE = Path(__file__).with_name("stub.c")
 NAME = "libnvidia-ml.so.1"
 SCRIPT_VARIABLE = "BERTH_NVML_SCRIPT"
@@ -75,9 +77,8 @@ def build(directory: Path, version: str = VERSION) -> Path:
     """
     directory.mkdir(parents=True, exist_ok=True)
     made = directory / f"{NAME}.new"
-    flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared", "-pthread"]
-    flags += [f"-Wl,-soname,{NAME}", f'-DSTUB_VERSION="{version}"']
-    subprocess.run(["gcc", *flags, "-o", str(made), str(SOURCE)], check=True)
+    flags = ["-Wextra", "-O1", "-fPIC", "-shared", "-pthread", f"-Wl,-soname,{NAME}", f'-DSTUB_VERSION="{version}"']
+    compile_c(SOURCE, made, *flags)
     return made.replace(directory / NAME)
 
 
